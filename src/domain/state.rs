@@ -90,14 +90,8 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::Pattern,
-        Self::Excluded,
-        Self::BeforeStart,
-        Self::DirectoryMarker,
-        Self::StorageClass,
-        Self::Operator,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Pattern, Self::Excluded, Self::BeforeStart, Self::DirectoryMarker, Self::StorageClass, Self::Operator];
 
     /// The word in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
