@@ -1,1 +1,3 @@
-fn main(){}
+//! The binary; the command line comes with its own commit.
+
+fn main() {}

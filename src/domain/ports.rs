@@ -125,10 +125,17 @@ pub trait ObjectStore: Send + Sync {
     async fn get(&self, request: &GetRequest<'_>) -> Result<ObjectBody, S3Error>;
     /// What is under a key now.
     async fn head(&self, bucket: &str, key: &str) -> Result<Head, S3Error>;
-    /// Copies one version; [`S3Error::Exists`] where the destination key is taken.
-    async fn copy(&self, request: &CopyRequest<'_>) -> Result<(), S3Error>;
+    /// Copies one version and answers the copy's entity tag where it is one of the content; [`S3Error::Exists`] where
+    /// the destination key is taken.
+    async fn copy(&self, request: &CopyRequest<'_>) -> Result<Option<String>, S3Error>;
     /// Deletes up to 1000 keys, each only in the version named; one answer per request, in order.
     async fn delete(&self, bucket: &str, requests: &[DeleteRequest]) -> Result<Vec<Result<(), S3Error>>, S3Error>;
+    /// Whether a deletion looks at its condition. Asks the store to delete a key that does not exist, so that nothing
+    /// is lost whatever it answers; the key begins with `prefix`, where permission to delete is to be expected.
+    async fn conditional_delete_honoured(&self, bucket: &str, prefix: &str) -> Result<bool, S3Error>;
+    /// Whether writing under `prefix` is permitted. Asks the store to replace a key that does not exist, which it cannot;
+    /// where it ignores the condition, what it wrote is removed again.
+    async fn probe_write(&self, bucket: &str, prefix: &str) -> Result<(), S3Error>;
 }
 
 /// Why a request to the object store failed.
@@ -194,4 +201,41 @@ pub enum S3Error {
         /// What the store said.
         detail: String,
     },
+}
+
+impl S3Error {
+    /// Stable code for the ledger and for `grep`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "E-S3-MISSING",
+            Self::NoSuchBucket { .. } => "E-S3-BUCKET",
+            Self::Changed => "E-S3-CHANGED",
+            Self::Exists => "E-S3-EXISTS",
+            Self::Denied { .. } => "E-S3-DENIED",
+            Self::Credentials { .. } => "E-S3-CREDENTIALS",
+            Self::WrongRegion { .. } => "E-S3-REGION",
+            Self::Archived => "E-S3-ARCHIVED",
+            Self::Transient { .. } => "E-S3-TRANSIENT",
+            Self::Stalled { .. } => "E-S3-STALLED",
+            Self::Refused { .. } => "E-S3-REFUSED",
+        }
+    }
+
+    /// One sentence for the operator.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::NotFound => "the object was removed before it could be loaded; upload it again if it is needed",
+            Self::NoSuchBucket { .. } => "correct `bucket` in the feed, or create the bucket",
+            Self::Changed => "nothing to do: the newer version is loaded in its place",
+            Self::Exists => "look at what lies under the archive key",
+            Self::Denied { .. } => {
+                "grant the IAM action named above on this bucket; `keyfall check` lists all that is needed"
+            }
+            Self::Credentials { .. } => "give the process AWS credentials: instance role, environment or profile",
+            Self::WrongRegion { .. } => "set `s3.region` to the bucket's region",
+            Self::Archived => "restore the object from its archive tier, then `keyfall retry`",
+            Self::Transient { .. } | Self::Stalled { .. } => "nothing to do if it passes: it is tried again",
+            Self::Refused { .. } => "see the store's answer; `keyfall retry` after mending it",
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What follows from a failure. Every stage's error answers with exactly one of these.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+use std::borrow::Cow;
+
 /// The one question every failure answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -41,7 +43,7 @@ pub struct Failure {
     /// What follows.
     pub verdict: Verdict,
     /// Stable, greppable code such as `E-CSV-RAGGED`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// Where and what, never a secret and never a whole record.
     pub detail: String,
     /// What the operator can do about it, one sentence.

@@ -1,0 +1,52 @@
+# Each target installs what it lacks, then runs. `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+CARGO_TEST_FLAGS := --locked --features demo
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what is missing for everything below (apt, rustup)
+	@scripts/setup.sh all
+
+.PHONY: demo
+demo: ## load made-up objects from an embedded S3 into a throwaway PostgreSQL; KEEP=1 keeps it running, DATA=DIR uploads that folder
+	@scripts/setup.sh demo
+	@args=(); \
+	if [[ $${KEEP:-0} != 0 ]]; then args+=(--keep); fi; \
+	if [[ -n $${DATA:-} ]]; then args+=(--data "$$DATA"); fi; \
+	exec $(CARGO) run --locked --features demo -- demo "$${args[@]}"
+
+.PHONY: test
+test: ## format, lints and all tests
+	@scripts/setup.sh test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --features demo -- -D warnings
+	$(CARGO) test $(CARGO_TEST_FLAGS)
+
+.PHONY: lint
+lint: ## format, lints and shell scripts, no tests
+	@scripts/setup.sh lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --features demo -- -D warnings
+	shellcheck .ci/run scripts/*.sh
+
+.PHONY: bench
+bench: ## measure against psql on this machine; ARGS are passed on
+	@scripts/setup.sh demo
+	$(CARGO) bench --locked --features demo --bench load -- $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: ## the same with other loaders beside it
+	@scripts/setup.sh demo
+	$(CARGO) bench --locked --features demo --bench load -- peers $(ARGS)
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean

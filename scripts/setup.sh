@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Installs what this machine lacks for one purpose, says what it does, and does nothing when all is there.
+#
+#   scripts/setup.sh [demo|test|lint|all]
+#
+#   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
+#   test   the same, rustfmt and clippy, systemd-analyze
+#   lint   C compiler, rustfmt and clippy, shellcheck
+#   all    everything above
+#
+# Packages come from apt, as root or through sudo. It never removes, upgrades or starts anything.
+set -euo pipefail
+
+readonly purpose=${1:-all}
+readonly oldest_postgres=15
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Prints the folder of the newest PostgreSQL server found that is new enough, or fails.
+find_postgres() {
+    local initdb version newest=0 found=
+    for initdb in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb "$(command -v initdb || true)"; do
+        # Client-only installations can hold an initdb without a server.
+        [[ -x $initdb && -x $(dirname "$(readlink -f "$initdb")")/postgres ]] || continue
+        version=$("$initdb" --version | sed -nE 's/.* ([0-9]+).*/\1/p')
+        if [[ -n $version ]] && ((version >= oldest_postgres && version > newest)); then
+            newest=$version
+            found=$(dirname "$(readlink -f "$initdb")")
+        fi
+    done
+    [[ -n $found ]] && printf '%s\n' "$found"
+}
+
+# Runs a command as root.
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        die "this needs root and there is no sudo; as root, run: $*"
+    fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 "$@"
+}
+
+refreshed=no
+refresh_lists() {
+    [[ $refreshed == no ]] || return 0
+    say "apt-get update"
+    apt update
+    refreshed=yes
+}
+
+# Installs packages; refreshes the package lists where they are missing or too old to install from.
+install() {
+    local package
+    for package in "$@"; do
+        if [[ -z $(apt-cache policy "$package" 2>/dev/null | sed -n 's/^  Candidate: \([^(].*\)/\1/p') ]]; then
+            refresh_lists
+            break
+        fi
+    done
+    say "apt-get install $*"
+    apt install --no-install-recommends "$@" && return
+    [[ $refreshed == no ]] || die "apt-get could not install: $*"
+    refresh_lists
+    apt install --no-install-recommends "$@" || die "apt-get could not install: $*"
+}
+
+# Debian's server package makes and starts a cluster "main" unless it is told not to. The drop-in that tells it lives
+# only as long as the installation: whoever installs PostgreSQL later gets the usual behaviour.
+install_postgres() {
+    local drop_in=/etc/postgresql-common/createcluster.d/keyfall-setup.conf
+    dpkg -s postgresql-common >/dev/null 2>&1 || install postgresql-common
+    # shellcheck disable=SC2064  # the path is wanted as it is now
+    trap "as_root rm -f '$drop_in'" EXIT
+    as_root mkdir -p "${drop_in%/*}"
+    printf "create_main_cluster = false\n" | as_root tee "$drop_in" >/dev/null
+    install postgresql
+    as_root rm -f "$drop_in"
+    trap - EXIT
+    find_postgres >/dev/null || die "apt's postgresql is older than $oldest_postgres: install PostgreSQL $oldest_postgres or newer (https://wiki.postgresql.org/wiki/Apt)"
+}
+
+need_compiler() {
+    if ! have cc || ! have make || ! printf '#include <stdlib.h>\n' | cc -E -x c - >/dev/null 2>&1; then
+        missing+=(gcc libc6-dev make)
+    fi
+}
+
+need_rust_components() {
+    local component
+    for component in fmt:rustfmt clippy:clippy; do
+        cargo "${component%:*}" --version >/dev/null 2>&1 && continue
+        have rustup || die "cargo ${component%:*} is missing and there is no rustup to add it: install ${component#*:} for $(rustc --version)"
+        say "rustup component add ${component#*:}"
+        rustup component add "${component#*:}"
+    done
+}
+
+need_command() {
+    have "$1" || missing+=("$2")
+}
+
+missing=()
+wants_postgres=no
+have cargo || die "cargo is missing: install Rust from https://rustup.rs"
+
+case $purpose in
+demo)
+    need_compiler
+    wants_postgres=yes
+    ;;
+test)
+    need_compiler
+    wants_postgres=yes
+    need_rust_components
+    need_command systemd-analyze systemd
+    ;;
+lint)
+    need_compiler
+    need_rust_components
+    need_command shellcheck shellcheck
+    ;;
+all)
+    need_compiler
+    wants_postgres=yes
+    need_rust_components
+    need_command systemd-analyze systemd
+    need_command shellcheck shellcheck
+    ;;
+*) die "no such purpose: $purpose (demo, test, lint or all)" ;;
+esac
+
+if [[ $wants_postgres == yes ]] && find_postgres >/dev/null; then
+    wants_postgres=no
+fi
+if ((${#missing[@]} > 0)) || [[ $wants_postgres == yes ]]; then
+    have apt-get || die "there is no apt-get here; install by hand: ${missing[*]} $([[ $wants_postgres == no ]] || echo "PostgreSQL $oldest_postgres or newer (server)")"
+fi
+if ((${#missing[@]} > 0)); then
+    install "${missing[@]}"
+fi
+if [[ $wants_postgres == yes ]]; then
+    install_postgres
+fi
