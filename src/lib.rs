@@ -13,3 +13,5 @@
 //! stages, and what wires them.
 
 pub mod domain;
+
+pub mod config;

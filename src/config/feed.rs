@@ -1,12 +1,58 @@
 //! `[feeds.NAME]`: what is loaded from where into which table.
+//!
+//! The final types first, then what stands in the file. The checks lie beside: `feed/check.rs` for one feed,
+//! `feed/overlap.rs` for what feeds do to each other.
 
+mod check;
+mod columns;
+mod fingerprint;
+mod overlap;
+mod table_name;
+
+use std::fmt;
 use std::time::Duration;
 
 use globset::GlobSet;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::value::{Count, GIB, MIB, Size, Span, Texts, choose};
 use crate::domain::feed::FeedName;
 use crate::domain::pattern::KeyPattern;
+
+pub(super) use check::{Checked, validate};
+pub(crate) use columns::Columns;
+pub(super) use overlap::check_all as check_overlaps;
+
+/// The clock key names and cells follow where none is named.
+pub const DEFAULT_TIMEZONE: &str = "UTC";
+/// Objects may be loaded as soon as they are seen: S3 shows only whole objects.
+pub const DEFAULT_MIN_AGE: Duration = Duration::ZERO;
+/// Tip poll interval: one LIST call each.
+pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of the look-back poll.
+pub const DEFAULT_LOOKBACK_INTERVAL: Duration = Duration::from_mins(1);
+/// How far behind the frontier the look-back poll begins.
+pub const DEFAULT_LOOKBACK: Duration = Duration::from_hours(1);
+/// Interval of the full sweep.
+pub const DEFAULT_SWEEP_INTERVAL: Duration = Duration::from_hours(24);
+/// CSV field delimiter.
+pub const DEFAULT_DELIMITER: &str = ",";
+/// CSV quote.
+pub const DEFAULT_QUOTE: &str = "\"";
+/// Whether the first record names the fields.
+pub const DEFAULT_HEADER: bool = true;
+/// The text that means NULL: an empty field.
+pub const DEFAULT_NULL: &str = "";
+/// Bytes of an object after decompression.
+pub const DEFAULT_MAX_BYTES: u64 = 100 * GIB;
+/// Decompressed bytes per compressed byte: above what gzip reaches on anything but a bomb.
+pub const DEFAULT_MAX_RATIO: u64 = 1000;
+/// Bytes of one record.
+pub const DEFAULT_MAX_RECORD_BYTES: u64 = 16 * MIB;
+/// Fields of one record: as many columns as a table can have.
+pub const DEFAULT_MAX_FIELDS: u64 = 1600;
 
 /// One feed.
 #[derive(Debug, Clone)]
@@ -62,17 +108,24 @@ pub struct TableName {
     pub table: String,
 }
 
-impl std::fmt::Display for TableName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.schema, self.table)
     }
 }
 
 /// How rows meet the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Rows are added.
     Append,
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        choose(deserializer, &[("append", Self::Append)])
+    }
 }
 
 /// CSV dialect.
@@ -103,7 +156,8 @@ pub struct Mapping {
 }
 
 /// Where a column's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum Source {
     /// The field of this header name.
     Header(String),
@@ -112,12 +166,19 @@ pub enum Source {
 }
 
 /// What to do with fields the mapping does not mention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Unknown {
     /// Leave them out.
     Ignore,
     /// Set the object aside.
     Quarantine,
+}
+
+impl<'de> Deserialize<'de> for Unknown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        choose(deserializer, &[("ignore", Self::Ignore), ("quarantine", Self::Quarantine)])
+    }
 }
 
 /// Caps on what an object may claim.
@@ -147,4 +208,201 @@ pub enum Disposal {
         /// Destination prefix.
         prefix: String,
     },
+}
+
+/// What is loaded from where into which table.
+// `bucket` and `table` are required of all layers together; the schema describes one file, which may lack them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawFeed {
+    /// Bucket to watch: its name alone, without `s3://`. Required.
+    bucket: Option<String>,
+    /// Shape of the keys and of the time in them, such as `events/{time:%Y-%m-%d-%H-%M-%S}.csv`; default: none, then
+    /// every key under the prefix is loaded and found by sweeps alone. Keys of another shape are skipped.
+    pattern: Option<String>,
+    /// Only keys that begin with this are listed; default: the literal beginning of the pattern. A prefix that is too
+    /// wide makes every sweep long.
+    prefix: Option<String>,
+    /// The clock key names follow: an IANA name such as `Europe/Madrid` or an offset such as `-03:00`; default `UTC`.
+    /// A wrong one shifts freshness and `start_from`.
+    timezone: String,
+    /// Globs over the whole key, of which one must match; default: none, every key. `*` stays within a folder, `**` does
+    /// not.
+    include: Texts,
+    /// Globs over the whole key, of which none may match; default: none.
+    exclude: Texts,
+    /// Keys with an earlier time are not loaded: a time such as `2024-01-01T00:00:00Z`, a date, which begins at midnight
+    /// by `timezone`; default: every key. Needs a time in the pattern.
+    start_from: Option<String>,
+    /// An object is left alone until it is this old; default 0 s. For writers that replace an object shortly after
+    /// they made it.
+    min_age: Span,
+    /// Interval of the tip poll, at least 100 ms; default 10 s. Each is a LIST call, so short intervals cost money and
+    /// long ones cost freshness.
+    poll_interval: Span,
+    /// Interval of the look-back poll, at least 100 ms; default 1 m. It finds keys that arrive late.
+    lookback_interval: Span,
+    /// How far behind the frontier the look-back poll begins; default 1 h. Keys later than this wait for the sweep; a
+    /// long look-back lists many keys each time.
+    lookback: Span,
+    /// Interval of the full sweep, which lists every key under the prefix, at least 1 s; default 1 d. It finds what
+    /// everything else missed.
+    sweep_interval: Span,
+    /// Loads of this feed at once, from 1 to 1024; default: `workers.max`. Fewer leave workers to other feeds.
+    max_workers: Option<Count>,
+    /// Target table as `schema.table`; the schema is `public` where none is named. Parts with capitals or other
+    /// characters stand in double quotes, as in SQL. Required.
+    table: Option<String>,
+    /// How rows meet the table: `append`; default `append`.
+    mode: Mode,
+    /// How bytes become records: `csv`; default `csv`. Compression is recognised by itself.
+    format: Format,
+    /// Texts that mean NULL; default: the empty text. An empty list makes every field a value.
+    null: Texts,
+    /// Time zone of timestamps without an offset in cells: an IANA name or an offset; default `UTC`.
+    value_timezone: String,
+    /// What to do with fields the mapping does not mention: `quarantine` the object or `ignore` the fields; default
+    /// `quarantine`. Ignoring loses what a writer adds.
+    unknown_fields: Unknown,
+    /// CSV dialect.
+    csv: RawCsv,
+    /// Target columns, each with the header name or the position (from 1) of its field; default: header names are
+    /// column names, or without header the fields stand in the order of the table's columns.
+    columns: Columns,
+    /// Caps on what an object may claim; an object that exceeds one is quarantined.
+    limits: RawLimits,
+    /// What happens to a loaded object.
+    disposal: RawDisposal,
+}
+
+impl Default for RawFeed {
+    fn default() -> Self {
+        Self {
+            bucket: None,
+            pattern: None,
+            prefix: None,
+            timezone: DEFAULT_TIMEZONE.to_owned(),
+            include: Texts::default(),
+            exclude: Texts::default(),
+            start_from: None,
+            min_age: Span(DEFAULT_MIN_AGE),
+            poll_interval: Span(DEFAULT_POLL_INTERVAL),
+            lookback_interval: Span(DEFAULT_LOOKBACK_INTERVAL),
+            lookback: Span(DEFAULT_LOOKBACK),
+            sweep_interval: Span(DEFAULT_SWEEP_INTERVAL),
+            max_workers: None,
+            table: None,
+            mode: Mode::Append,
+            format: Format::Csv,
+            null: Texts(vec![DEFAULT_NULL.to_owned()]),
+            value_timezone: DEFAULT_TIMEZONE.to_owned(),
+            unknown_fields: Unknown::Quarantine,
+            csv: RawCsv::default(),
+            columns: Columns::default(),
+            limits: RawLimits::default(),
+            disposal: RawDisposal::default(),
+        }
+    }
+}
+
+/// How bytes become records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// Delimited text.
+    Csv,
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        choose(deserializer, &[("csv", Self::Csv)])
+    }
+}
+
+/// CSV dialect.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawCsv {
+    /// Whether the first record names the fields; default true. Wrongly true swallows the first record of every object.
+    header: bool,
+    /// Field delimiter, one ASCII character that is no letter or digit; default `,`. A tab is written `\t`.
+    delimiter: String,
+    /// Quote, one ASCII character; default `"`. An empty text makes quotes data.
+    quote: String,
+    /// Escape inside quotes, one ASCII character, where it is not the doubled quote; default: none.
+    escape: Option<String>,
+}
+
+impl Default for RawCsv {
+    fn default() -> Self {
+        Self {
+            header: DEFAULT_HEADER,
+            delimiter: DEFAULT_DELIMITER.to_owned(),
+            quote: DEFAULT_QUOTE.to_owned(),
+            escape: None,
+        }
+    }
+}
+
+/// Caps on what an object may claim; an object that exceeds one is quarantined.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_field_names, reason = "the fields are named like the keys of the file")]
+pub(crate) struct RawLimits {
+    /// Bytes of an object after decompression; default 100 GiB. Without a cap a small object could fill the database.
+    max_bytes: Size,
+    /// Decompressed bytes per compressed byte, above the first 1 MiB; default 1000. Low caps refuse repetitive files.
+    max_ratio: Count,
+    /// Bytes of one record, at most 1 GiB; default 16 MiB. A record is held in memory whole, once per worker.
+    max_record_bytes: Size,
+    /// Fields of one record, from 1 to 1600, which is as many columns as a table can have; default 1600.
+    max_fields: Count,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: Size(DEFAULT_MAX_BYTES),
+            max_ratio: Count(DEFAULT_MAX_RATIO),
+            max_record_bytes: Size(DEFAULT_MAX_RECORD_BYTES),
+            max_fields: Count(DEFAULT_MAX_FIELDS),
+        }
+    }
+}
+
+/// What happens to a loaded object.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawDisposal {
+    /// `keep` it, `delete` it, or `archive` it (copy, verify, then delete); default `keep`.
+    action: Action,
+    /// Bucket of the archive; default: the feed's own. Only with `archive`.
+    bucket: Option<String>,
+    /// Prefix of the archive, put before the whole key, such as `archive/`. Required by `archive` within one bucket; must
+    /// not lie where a feed looks.
+    prefix: Option<String>,
+}
+
+impl Default for RawDisposal {
+    fn default() -> Self {
+        Self { action: Action::Keep, bucket: None, prefix: None }
+    }
+}
+
+/// What happens to a loaded object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    /// It stays.
+    Keep,
+    /// It is deleted.
+    Delete,
+    /// It is copied, verified, then deleted.
+    Archive,
+}
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        choose(deserializer, &[("keep", Self::Keep), ("delete", Self::Delete), ("archive", Self::Archive)])
+    }
 }

@@ -1,0 +1,386 @@
+//! From what stands in the file about one feed to a [`Feed`]: every problem is reported, none stops the check.
+
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::table_name::{self, check_identifier};
+use super::{Action, Csv, Disposal, Feed, Limits, Mapping, RawCsv, RawDisposal, RawFeed, RawLimits, Source, TableName};
+use crate::config::bounds::{self, to_usize};
+use crate::config::report::Report;
+use crate::config::value::{Count, GIB, Size, Span, Texts};
+use crate::domain::feed::FeedName;
+use crate::domain::pattern::KeyPattern;
+
+/// The shortest poll: a LIST call each, ten a second are money and throttling enough.
+const MIN_POLL: Span = Span::millis(100);
+
+/// A feed, and what the comparison with other feeds needs beyond it.
+#[derive(Debug)]
+pub(in crate::config) struct Checked {
+    /// The feed.
+    pub(in crate::config) feed: Arc<Feed>,
+    /// Its globs as written: `+` include, `-` exclude.
+    pub(super) globs: Vec<String>,
+}
+
+/// What checks of one feed share: its key path and where problems go.
+struct Checker<'a> {
+    base: String,
+    report: &'a mut Report,
+}
+
+/// Checks one feed. None where something required is missing or unusable; the report then says what.
+pub(in crate::config) fn validate(
+    name: &FeedName,
+    raw: &RawFeed,
+    max_workers: usize,
+    report: &mut Report,
+) -> Option<Checked> {
+    let mut checker = Checker { base: format!("feeds.{name}"), report };
+    checker.intervals(raw);
+    let zone = checker.zone("timezone", &raw.timezone);
+    let bucket = checker.required_bucket(raw);
+    let pattern = checker.pattern(raw, zone.clone());
+    let prefix = checker.prefix(raw, pattern.as_ref());
+    let include = checker.globs("include", &raw.include);
+    let exclude = checker.globs("exclude", &raw.exclude);
+    let start_from = checker.start_from(raw, pattern.as_ref(), zone.as_ref());
+    let table = checker.table(raw);
+    let csv = checker.csv(&raw.csv);
+    let mapping = checker.mapping(raw);
+    let limits = checker.limits(&raw.limits);
+    let disposal = bucket.as_ref().and_then(|bucket| checker.disposal(&raw.disposal, bucket));
+    let feed = Feed {
+        name: name.clone(),
+        bucket: bucket?,
+        prefix,
+        pattern,
+        include,
+        exclude,
+        start_from,
+        min_age: raw.min_age.0,
+        poll_interval: raw.poll_interval.0,
+        lookback_interval: raw.lookback_interval.0,
+        lookback: raw.lookback.0,
+        sweep_interval: raw.sweep_interval.0,
+        max_workers: raw.max_workers.map_or(max_workers, to_usize),
+        table: table?,
+        mode: raw.mode,
+        csv: csv?,
+        mapping: mapping?,
+        limits,
+        disposal: disposal?,
+        fingerprint: String::new(),
+    };
+    let fingerprint = super::fingerprint::of(raw, &feed);
+    Some(Checked { feed: Arc::new(Feed { fingerprint, ..feed }), globs: globs_as_written(raw) })
+}
+
+fn globs_as_written(raw: &RawFeed) -> Vec<String> {
+    let include = globs(&raw.include).map(|glob| format!("+{glob}"));
+    let exclude = globs(&raw.exclude).map(|glob| format!("-{glob}"));
+    let mut all: Vec<_> = include.chain(exclude).collect();
+    all.sort();
+    all
+}
+
+/// The globs that say something: an empty variable is an empty list.
+fn globs(texts: &Texts) -> impl Iterator<Item = &str> {
+    texts.0.iter().map(|glob| glob.trim()).filter(|glob| !glob.is_empty())
+}
+
+impl Checker<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.base)
+    }
+
+    fn problem(&mut self, name: &str, message: impl std::fmt::Display, advice: impl Into<String>) {
+        self.report.problem(&self.key(name), message, advice);
+    }
+
+    fn within<T: PartialOrd + std::fmt::Display>(&mut self, name: &str, value: T, bounds: std::ops::RangeInclusive<T>) {
+        self.report.within(&self.key(name), value, bounds);
+    }
+
+    fn intervals(&mut self, raw: &RawFeed) {
+        self.within("min_age", raw.min_age, Span::seconds(0)..=bounds::DECADE);
+        self.within("poll_interval", raw.poll_interval, MIN_POLL..=bounds::DECADE);
+        self.within("lookback_interval", raw.lookback_interval, MIN_POLL..=bounds::DECADE);
+        self.within("lookback", raw.lookback, Span::seconds(0)..=bounds::DECADE);
+        self.within("sweep_interval", raw.sweep_interval, Span::seconds(1)..=bounds::DECADE);
+        if let Some(workers) = raw.max_workers {
+            self.within("max_workers", workers, Count(1)..=Count(1024));
+        }
+    }
+
+    fn required_bucket(&mut self, raw: &RawFeed) -> Option<String> {
+        let Some(bucket) = raw.bucket.as_deref() else {
+            self.report.missing(&self.key("bucket"), "name the bucket the objects lie in");
+            return None;
+        };
+        self.bucket("bucket", bucket)?;
+        if bucket.ends_with("--x-s3") {
+            let message = "is an S3 directory bucket, which lists keys in no order and so cannot be polled";
+            self.problem("bucket", message, "use a general purpose bucket");
+            return None;
+        }
+        Some(bucket.to_owned())
+    }
+
+    fn bucket(&mut self, name: &str, bucket: &str) -> Option<()> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if bucket.starts_with("arn:") || (!bucket.is_empty() && bucket.chars().all(plain)) {
+            return Some(());
+        }
+        let advice = "write the name alone: no s3://, no slash, no spaces";
+        self.problem(name, format!("{bucket:?} is no bucket name"), advice);
+        None
+    }
+
+    fn zone(&mut self, name: &str, text: &str) -> Option<TimeZone> {
+        let zone = parse_zone(text);
+        if zone.is_none() {
+            let advice = "write an IANA name such as Europe/Madrid, an offset such as -03:00, or UTC";
+            self.problem(name, format!("{text:?} is no time zone"), advice);
+        }
+        zone
+    }
+
+    fn pattern(&mut self, raw: &RawFeed, zone: Option<TimeZone>) -> Option<KeyPattern> {
+        let text = raw.pattern.as_deref()?;
+        match KeyPattern::parse(text, zone.unwrap_or(TimeZone::UTC)) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                self.problem("pattern", error, "write a pattern such as \"events/{time:%Y-%m-%d-%H-%M-%S}.csv\"");
+                None
+            }
+        }
+    }
+
+    fn prefix(&mut self, raw: &RawFeed, pattern: Option<&KeyPattern>) -> String {
+        let literal = pattern.map(KeyPattern::literal_prefix).unwrap_or_default();
+        let Some(prefix) = raw.prefix.as_deref() else { return literal.to_owned() };
+        if !prefix.starts_with(literal) && !literal.starts_with(prefix) {
+            let message = format!("no key can begin with {prefix:?} and with the pattern's {literal:?}");
+            self.problem("prefix", message, "leave the prefix out, or make both begin alike");
+        }
+        if prefix.starts_with('/') {
+            let base = &self.base;
+            self.report.warn(format!("{base}.prefix begins with a slash, which keys in S3 rarely do"));
+        }
+        prefix.to_owned()
+    }
+
+    fn globs(&mut self, name: &str, texts: &Texts) -> Option<GlobSet> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs(texts) {
+            // `*` stays within a folder, as in a shell and in .gitignore.
+            match GlobBuilder::new(glob).literal_separator(true).build() {
+                Ok(glob) => {
+                    set.add(glob);
+                }
+                Err(error) => {
+                    self.problem(
+                        name,
+                        format!("{glob:?} is no glob: {}", error.kind()),
+                        "write globs such as \"**/*.csv\"",
+                    );
+                }
+            }
+        }
+        match set.build() {
+            Ok(set) => (!set.is_empty()).then_some(set),
+            Err(error) => {
+                self.problem(name, error.kind(), "write fewer or simpler globs");
+                None
+            }
+        }
+    }
+
+    fn start_from(
+        &mut self,
+        raw: &RawFeed,
+        pattern: Option<&KeyPattern>,
+        zone: Option<&TimeZone>,
+    ) -> Option<Timestamp> {
+        let text = raw.start_from.as_deref()?.trim();
+        let unusable_pattern = raw.pattern.is_some() && pattern.is_none();
+        if !unusable_pattern && !pattern.is_some_and(KeyPattern::has_time) {
+            self.problem(
+                "start_from",
+                "compares the time in keys, and the pattern has none",
+                "add {time:...} to the pattern",
+            );
+        }
+        if text == "now" {
+            // It would move with every start, and objects that appear while keyfall is stopped would be left out.
+            self.problem("start_from", "\"now\" would move with every start", "write today's date or time instead");
+            return None;
+        }
+        let date = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(zone.cloned()?).ok();
+        let time = text.parse::<Timestamp>().ok().or_else(|| Some(date()?.timestamp()));
+        if time.is_none() && zone.is_some() {
+            let advice = "write a time with its offset such as 2024-01-01T00:00:00Z, or a date such as 2024-01-01";
+            self.problem("start_from", format!("{text:?} is no time"), advice);
+        }
+        time
+    }
+
+    fn table(&mut self, raw: &RawFeed) -> Option<TableName> {
+        let Some(text) = raw.table.as_deref() else {
+            self.report.missing(&self.key("table"), "name the table the rows go into, as schema.table");
+            return None;
+        };
+        match table_name::parse(text) {
+            Ok(table) => Some(table),
+            Err(reason) => {
+                let advice =
+                    "write schema.table, with parts in double quotes where they are not plain lower-case names";
+                self.problem("table", format!("{text:?} {reason}"), advice);
+                None
+            }
+        }
+    }
+
+    fn csv(&mut self, raw: &RawCsv) -> Option<Csv> {
+        let delimiter = self.byte("csv.delimiter", &raw.delimiter);
+        let quote = if raw.quote.is_empty() { Some(None) } else { self.byte("csv.quote", &raw.quote).map(Some) };
+        let escape = match raw.escape.as_deref().filter(|escape| !escape.is_empty()) {
+            Some(escape) => self.byte("csv.escape", escape).map(Some),
+            None => Some(None),
+        };
+        let (delimiter, quote, escape) = (delimiter?, quote?, escape?);
+        if delimiter.is_ascii_alphanumeric() {
+            self.problem(
+                "csv.delimiter",
+                "a letter or digit cannot separate fields",
+                "write a mark such as , ; | or \\t",
+            );
+        }
+        if Some(delimiter) == quote {
+            self.problem("csv.quote", "is the same as the delimiter", "make them differ, or set quote = \"\" for none");
+        }
+        if escape.is_some() && quote.is_none() {
+            self.problem("csv.escape", "has no effect without a quote", "remove it, or set a quote");
+        }
+        if Some(delimiter) == escape {
+            self.problem("csv.escape", "is the same as the delimiter", "make them differ");
+        }
+        // An escape that is the quote itself is the doubled quote, which needs no setting.
+        Some(Csv { delimiter, quote, escape: escape.filter(|escape| Some(*escape) != quote), header: raw.header })
+    }
+
+    /// One ASCII character that does not end a line.
+    fn byte(&mut self, name: &str, text: &str) -> Option<u8> {
+        // An environment variable cannot hold a tab comfortably.
+        let text = if text == "\\t" { "\t" } else { text };
+        match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Some(*byte),
+            _ => {
+                self.problem(
+                    name,
+                    format!("{text:?} is not usable"),
+                    "write one ASCII character that is no line ending",
+                );
+                None
+            }
+        }
+    }
+
+    fn mapping(&mut self, raw: &RawFeed) -> Option<Mapping> {
+        for (column, source) in &raw.columns.0 {
+            let name = format!("columns.{column}");
+            if let Err(reason) = check_identifier(column) {
+                self.problem(&name, format!("the column {reason}"), "write the name of a column of the table");
+            }
+            match source {
+                Source::Header(header) if !raw.csv.header => {
+                    let advice = "write the position of the field, from 1, or set csv.header = true";
+                    self.problem(&name, format!("names the header {header:?}, and csv.header is false"), advice);
+                }
+                Source::Position(position) if !(1..=to_usize(raw.limits.max_fields)).contains(position) => {
+                    let advice = "write a position from 1 to limits.max_fields";
+                    self.problem(&name, format!("position {position} is out of range"), advice);
+                }
+                Source::Header(_) | Source::Position(_) => {}
+            }
+        }
+        let timezone = self.zone("value_timezone", &raw.value_timezone)?;
+        Some(Mapping {
+            columns: raw.columns.0.clone(),
+            null: raw.null.0.clone(),
+            unknown: raw.unknown_fields,
+            timezone,
+        })
+    }
+
+    fn limits(&mut self, raw: &RawLimits) -> Limits {
+        self.within("limits.max_bytes", raw.max_bytes, Size(1)..=Size(i64::MAX.unsigned_abs()));
+        self.within("limits.max_ratio", raw.max_ratio, Count(1)..=Count(1_000_000));
+        self.within("limits.max_record_bytes", raw.max_record_bytes, Size(1)..=Size(GIB));
+        self.within("limits.max_fields", raw.max_fields, Count(1)..=Count(super::DEFAULT_MAX_FIELDS));
+        Limits {
+            max_bytes: raw.max_bytes.0,
+            max_ratio: raw.max_ratio.0,
+            max_record_bytes: raw.max_record_bytes.0,
+            max_fields: to_usize(raw.max_fields),
+        }
+    }
+
+    fn disposal(&mut self, raw: &RawDisposal, own_bucket: &str) -> Option<Disposal> {
+        if raw.action != Action::Archive {
+            for (name, given) in [("disposal.bucket", raw.bucket.is_some()), ("disposal.prefix", raw.prefix.is_some())]
+            {
+                if given {
+                    self.problem(
+                        name,
+                        "has no effect unless disposal.action is \"archive\"",
+                        "remove it, or set the action",
+                    );
+                }
+            }
+        }
+        match raw.action {
+            Action::Keep => Some(Disposal::Keep),
+            Action::Delete => Some(Disposal::Delete),
+            Action::Archive => {
+                let bucket = raw.bucket.as_deref().unwrap_or(own_bucket);
+                self.bucket("disposal.bucket", bucket)?;
+                let prefix = raw.prefix.clone().unwrap_or_default();
+                if prefix.is_empty() && bucket == own_bucket {
+                    let message = "is required to archive within one bucket";
+                    self.problem(
+                        "disposal.prefix",
+                        message,
+                        "write a prefix such as \"archive/\", or name another bucket",
+                    );
+                    return None;
+                }
+                if !prefix.is_empty() && !prefix.ends_with('/') {
+                    let base = &self.base;
+                    self.report.warn(format!(
+                        "{base}.disposal.prefix does not end with a slash: archived keys begin with {prefix:?} and go on at once"
+                    ));
+                }
+                Some(Disposal::Archive { bucket: bucket.to_owned(), prefix })
+            }
+        }
+    }
+}
+
+/// An IANA name, an offset, or `UTC`.
+fn parse_zone(text: &str) -> Option<TimeZone> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("utc") || text == "Z" {
+        return Some(TimeZone::UTC);
+    }
+    if !text.starts_with(['+', '-']) {
+        return TimeZone::get(text).ok();
+    }
+    // `%:z` also takes seconds; nobody's clock has them, and the length keeps typing errors out.
+    let offset = jiff::fmt::strtime::parse("%:z", text).ok()?.offset()?;
+    (text.len() == "+00:00".len()).then(|| offset.to_time_zone())
+}

@@ -1,0 +1,68 @@
+//! The fingerprint of a feed: which settings an object was loaded with, as sixteen hexadecimal digits in the ledger.
+//!
+//! It covers what decides which objects are loaded and what rows they become, and leaves out what only decides when and
+//! how fast (intervals, workers) and what happens afterwards (disposal). Defaults are filled in first, so that writing a
+//! default out does not change it, and neither does the order of columns.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::Serialize;
+
+use super::{Feed, Format, Mode, RawCsv, RawFeed, RawLimits, Source, Unknown};
+use crate::config::value::Texts;
+
+/// Bytes of the digest that are kept: 64 bits tell the configurations of one installation apart.
+const KEPT: usize = 8;
+
+/// Everything that changes what is loaded. The order of fields is part of the fingerprint: add at the end.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    bucket: &'a str,
+    prefix: &'a str,
+    pattern: Option<&'a str>,
+    timezone: &'a str,
+    include: &'a Texts,
+    exclude: &'a Texts,
+    start_from: Option<&'a str>,
+    table: [&'a str; 2],
+    mode: Mode,
+    format: Format,
+    csv: &'a RawCsv,
+    columns: BTreeMap<&'a str, &'a Source>,
+    null: &'a Texts,
+    value_timezone: &'a str,
+    unknown_fields: Unknown,
+    limits: &'a RawLimits,
+}
+
+/// First sixteen hexadecimal digits of SHA-256 over the settings as JSON.
+pub(super) fn of(raw: &RawFeed, feed: &Feed) -> String {
+    let canonical = Canonical {
+        bucket: &feed.bucket,
+        prefix: &feed.prefix,
+        pattern: raw.pattern.as_deref(),
+        timezone: &raw.timezone,
+        include: &raw.include,
+        exclude: &raw.exclude,
+        // As written: `now` must not give every start another fingerprint.
+        start_from: raw.start_from.as_deref(),
+        table: [&feed.table.schema, &feed.table.table],
+        mode: raw.mode,
+        format: raw.format,
+        csv: &raw.csv,
+        columns: raw.columns.0.iter().map(|(column, source)| (column.as_str(), source)).collect(),
+        null: &raw.null,
+        value_timezone: &raw.value_timezone,
+        unknown_fields: raw.unknown_fields,
+        limits: &raw.limits,
+    };
+    // Serialising plain values to memory cannot fail; were it to, the fingerprint would be that of nothing.
+    let text = serde_json::to_vec(&canonical).unwrap_or_default();
+    digest(&SHA256, &text).as_ref().iter().take(KEPT).fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(hex, "{byte:02x}");
+        hex
+    })
+}
