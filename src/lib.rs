@@ -15,3 +15,6 @@
 pub mod domain;
 
 pub mod config;
+pub mod telemetry;
+
+pub mod http;

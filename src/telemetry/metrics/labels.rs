@@ -1,0 +1,180 @@
+//! Closed label values. Channels, states and skip reasons are the domain's own words and have theirs there.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use crate::domain::verdict::Verdict;
+
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word in the label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+label! {
+    /// How an attempt on an object ended.
+    ObjectOutcome {
+        /// Its rows are durable.
+        Loaded = "loaded",
+        /// Loaded, and there was no row in it.
+        Empty = "empty",
+        /// Set aside for its content.
+        Quarantined = "quarantined",
+        /// Gone from the bucket.
+        Missing = "missing",
+        /// A newer version took its place.
+        Superseded = "superseded",
+        /// Deliberately not loaded.
+        Skipped = "skipped",
+        /// Will be tried again.
+        Retry = "retry",
+        /// Will be tried again, a few times.
+        Suspect = "suspect",
+        /// The feed was paused: an operator must act.
+        Halt = "halt",
+        /// Given back untouched.
+        Released = "released",
+    }
+}
+
+impl From<Verdict> for ObjectOutcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Retry => Self::Retry,
+            Verdict::Suspect => Self::Suspect,
+            Verdict::Quarantine => Self::Quarantined,
+            Verdict::Missing => Self::Missing,
+            Verdict::Superseded => Self::Superseded,
+            Verdict::Halt => Self::Halt,
+            Verdict::Release => Self::Released,
+        }
+    }
+}
+
+label! {
+    /// What became of a row.
+    RowOutcome {
+        /// It was in the object.
+        Read = "read",
+        /// It is in the table.
+        Loaded = "loaded",
+        /// It broke a rule.
+        Rejected = "rejected",
+        /// It was not wanted.
+        Filtered = "filtered",
+    }
+}
+
+label! {
+    /// A stage of the pipeline.
+    Stage {
+        /// One page of a listing.
+        List = "list",
+        /// Leasing objects.
+        Lease = "lease",
+        /// From the request to the first byte.
+        Fetch = "fetch",
+        /// Decoding and COPY, which run as one stream.
+        Copy = "copy",
+        /// COMMIT and the reading back.
+        Commit = "commit",
+        /// Deleting or archiving.
+        Dispose = "dispose",
+    }
+}
+
+label! {
+    /// How a stage, or a disposal, ended.
+    Outcome {
+        /// As it should.
+        Ok = "ok",
+        /// With an error.
+        Error = "error",
+        /// Stopped by us: shutdown, or a lease that was lost.
+        Cancelled = "cancelled",
+    }
+}
+
+label! {
+    /// What disposal does with a loaded object.
+    DisposalAction {
+        /// It is deleted.
+        Delete = "delete",
+        /// It is copied, verified and deleted.
+        Archive = "archive",
+    }
+}
+
+label! {
+    /// How a disposal ended.
+    DisposalOutcome {
+        /// The object is where it should be.
+        Done = "done",
+        /// It was gone already.
+        Gone = "gone",
+        /// A newer version is there; it was left alone.
+        Changed = "changed",
+        /// It failed and will be tried again.
+        Error = "error",
+    }
+}
+
+label! {
+    /// State of a pooled connection.
+    PoolState {
+        /// Free.
+        Idle = "idle",
+        /// In use.
+        Used = "used",
+        /// Wanted, and not there.
+        Waiting = "waiting",
+    }
+}
+
+label! {
+    /// What became of a configuration.
+    Reload {
+        /// It is in force.
+        Accepted = "accepted",
+        /// It was refused; the old one is in force.
+        Refused = "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::state::State;
+
+    #[test]
+    fn verdicts_keep_their_words() {
+        for verdict in [
+            Verdict::Retry,
+            Verdict::Suspect,
+            Verdict::Quarantine,
+            Verdict::Missing,
+            Verdict::Superseded,
+            Verdict::Halt,
+            Verdict::Release,
+        ] {
+            assert_eq!(ObjectOutcome::from(verdict).as_str(), verdict.as_str());
+        }
+    }
+
+    #[test]
+    fn outcomes_that_are_states_use_the_ledger_s_words() {
+        for outcome in [ObjectOutcome::Loaded, ObjectOutcome::Quarantined, ObjectOutcome::Missing] {
+            assert!(outcome.as_str().parse::<State>().is_ok());
+        }
+    }
+}
