@@ -17,4 +17,9 @@ pub mod domain;
 pub mod config;
 pub mod telemetry;
 
+pub mod aws;
+
 pub mod http;
+
+#[cfg(feature = "demo")]
+pub mod demo;

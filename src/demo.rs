@@ -1,0 +1,5 @@
+//! What `keyfall demo` and the integration tests run against: real services, thrown away afterwards.
+//!
+//! Only built with the feature `demo`; the daemon itself never depends on it.
+
+pub mod s3;

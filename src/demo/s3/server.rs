@@ -1,0 +1,134 @@
+//! The accept loop: connections on loopback, each served by hyper until it ends or the server stops.
+//!
+//! Nagle's algorithm is off, or every answer on a kept connection would wait 40 ms for the client's delayed ACK.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use s3s::service::S3Service;
+use s3s::{Body, StdError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Serves connections until `stop`.
+pub(super) async fn accept_loop(
+    listener: TcpListener,
+    service: S3Service,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, _peer)) => {
+                let connection = serve(stream, service.clone());
+                let stop = stop.clone();
+                tasks.spawn(async move { stop.run_until_cancelled(connection).await });
+            }
+            // Out of file descriptors, or a peer that gave up while it queued: the next one may do better.
+            Err(error) => {
+                tracing::warn!(%error, "embedded S3 could not accept a connection");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, service: S3Service) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "embedded S3 could not switch Nagle's algorithm off");
+    }
+    let control = Control::default();
+    let io = TokioIo::new(Connection { stream, control: control.clone() });
+    let answer = service_fn(move |request| answer(service.clone(), control.clone(), request));
+    if let Err(error) = http1::Builder::new().serve_connection(io, answer).await {
+        tracing::debug!(%error, "embedded S3 connection ended early");
+    }
+}
+
+async fn answer(service: S3Service, control: Control, request: Request<Incoming>) -> Result<Response<Body>, StdError> {
+    let mut request = request.map(Body::from);
+    request.extensions_mut().insert(control.clone());
+    let response = service.call(request).await.map_err(StdError::from)?;
+    if control.hang_up.load(Ordering::SeqCst) {
+        // An error instead of an answer makes hyper close the connection: the client never learns the outcome.
+        return Err("a fault rule hung up".into());
+    }
+    Ok(response)
+}
+
+/// What a fault may do to the connection its request came on.
+#[derive(Clone, Default)]
+pub(super) struct Control {
+    reset: Arc<AtomicBool>,
+    hang_up: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// The connection will end with RST rather than FIN.
+    pub(super) fn reset_at_end(&self) {
+        self.reset.store(true, Ordering::SeqCst);
+    }
+
+    /// The connection ends instead of this request's answer.
+    pub(super) fn hang_up(&self) {
+        self.hang_up.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A socket that can be told to end with RST.
+struct Connection {
+    stream: TcpStream,
+    control: Control,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.control.reset.load(Ordering::SeqCst)
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "embedded S3 could not reset a connection");
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
