@@ -2,4 +2,6 @@
 //!
 //! Only built with the feature `demo`; the daemon itself never depends on it.
 
+pub mod postgres;
+pub mod proxy;
 pub mod s3;

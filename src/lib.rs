@@ -18,6 +18,7 @@ pub mod config;
 pub mod telemetry;
 
 pub mod aws;
+pub mod store;
 
 pub mod http;
 

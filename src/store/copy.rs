@@ -1,0 +1,231 @@
+//! One load transaction on one connection: lock and fence check, COPY, fence, COMMIT.
+//!
+//! The connection goes back to its pool only after a COMMIT that the server answered. Whatever else happens, an
+//! error, a timeout or the future being dropped half-way, the connection is closed instead, and the server rolls
+//! back. Nobody here believes `commit()`: see [`super::ledger::Ledger::loaded_among`].
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use deadpool_postgres::Object;
+use futures::SinkExt;
+use tokio::time::timeout;
+use tokio_postgres::{CopyInSink, SimpleQueryMessage};
+use uuid::Uuid;
+
+use crate::domain::lease::Lease;
+
+use super::catalog::{FINGERPRINT, Shape};
+use super::encode;
+use super::error::StoreError;
+use super::identifier::{quoted, quoted_table};
+use super::pool::Pools;
+
+/// How rows travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CopyFormat {
+    /// COPY BINARY: every column is of a type we encode ourselves.
+    Binary,
+    /// COPY TEXT: the server parses.
+    Text,
+}
+
+/// What is copied: the columns in their order, and how they are encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyTarget {
+    /// Column names in the order of the tuples.
+    pub columns: Vec<String>,
+    /// Encoding.
+    pub format: CopyFormat,
+}
+
+/// What a load proves about one object, for its ledger row.
+#[derive(Debug, Clone)]
+pub struct LoadedCounts {
+    /// Ledger id.
+    pub id: i64,
+    /// The lease's token: the fence.
+    pub token: Uuid,
+    /// Records read, header not counted.
+    pub rows: i64,
+    /// Bytes of the body as stored.
+    pub bytes: i64,
+    /// SHA-256 of the body as stored.
+    pub sha256: Vec<u8>,
+}
+
+/// A connection with an open load transaction.
+pub struct Load {
+    /// `None` once given back or discarded.
+    client: Option<Object>,
+    stall: Duration,
+    settle: Duration,
+}
+
+impl Load {
+    /// Opens the transaction: durable commit forced, table locked against changes of its definition, shape and
+    /// leases checked. One round trip.
+    pub async fn begin(pools: &Pools, shape: &Shape, leases: &[&Lease]) -> Result<Self, StoreError> {
+        let client = pools.load().await?;
+        let load = Self { client: Some(client), stall: pools.copy_stall_timeout(), settle: pools.statement_timeout() };
+        let sql = begin_sql(shape, leases);
+        // Waiting for the table's lock has the server's lock_timeout; ours comes on top for a dead network.
+        let deadline = load.stall + load.settle;
+        let answers = bounded("BEGIN", deadline, load.client()?.simple_query(&sql)).await?;
+        let checked = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some((row.get(0).map(str::to_owned), row.get(1).map(str::to_owned))),
+            _ => None,
+        });
+        let (fingerprint, held) = checked.unwrap_or_default();
+        if fingerprint.as_deref() != Some(shape.fingerprint.as_str()) {
+            return Err(StoreError::ShapeChanged);
+        }
+        let held: u64 = held.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let expected = leases.len() as u64;
+        if held != expected {
+            return Err(StoreError::Transition { transition: "copy::begin", expected, changed: held });
+        }
+        Ok(load)
+    }
+
+    /// Starts the COPY.
+    pub async fn copy(&mut self, shape: &Shape, target: &CopyTarget) -> Result<Rows<'_>, StoreError> {
+        let sql = copy_sql(shape, target);
+        let (stall, client) = (self.stall, self.client()?);
+        // Cached by its text: the same columns of the same table need no second round trip.
+        let statement = bounded("PREPARE", stall, client.prepare_cached(&sql)).await?;
+        let sink = bounded("COPY", stall, client.copy_in::<_, Bytes>(&statement)).await?;
+        let mut rows = Rows { sink: Box::pin(sink), stall, format: target.format, _load: std::marker::PhantomData };
+        if target.format == CopyFormat::Binary {
+            let mut header = BytesMut::new();
+            encode::put_header(&mut header);
+            rows.send(header.freeze()).await?;
+        }
+        Ok(rows)
+    }
+
+    /// The fence, then COMMIT. An error from here means that the outcome is unknown: ask the ledger.
+    ///
+    /// If the process dies before the server has the COMMIT, nothing happened and the lease expires. If it dies
+    /// after, rows and ledger are durable together and the next start goes on with disposal.
+    pub async fn commit(
+        mut self,
+        loaded: &[LoadedCounts],
+        disposal: &'static str,
+        fingerprint: &str,
+    ) -> Result<(), StoreError> {
+        let settle = self.settle;
+        let client = self.client()?;
+        let fence = bounded("PREPARE", settle, client.prepare_cached(FENCE)).await?;
+        let ids: Vec<i64> = loaded.iter().map(|object| object.id).collect();
+        let tokens: Vec<Uuid> = loaded.iter().map(|object| object.token).collect();
+        let rows: Vec<i64> = loaded.iter().map(|object| object.rows).collect();
+        let bytes: Vec<i64> = loaded.iter().map(|object| object.bytes).collect();
+        let hashes: Vec<&[u8]> = loaded.iter().map(|object| object.sha256.as_slice()).collect();
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            [&ids, &tokens, &rows, &bytes, &hashes, &disposal, &fingerprint];
+        let changed = bounded("ledger update", settle, client.execute(&fence, &parameters)).await?;
+        let expected = loaded.len() as u64;
+        if changed != expected {
+            // Somebody else owns at least one of them now: dropping `self` closes the connection, the server
+            // rolls everything back.
+            return Err(StoreError::Transition { transition: "copy::fence", expected, changed });
+        }
+        bounded("COMMIT", self.stall + settle, client.batch_execute("COMMIT")).await?;
+        // Only a connection whose COMMIT was answered is clean enough for the pool.
+        drop(self.client.take());
+        Ok(())
+    }
+
+    fn client(&self) -> Result<&Object, StoreError> {
+        self.client.as_ref().ok_or_else(|| StoreError::Connection { detail: "load already ended".to_owned() })
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            // Takes the connection out of the pool for good; dropping it aborts its task and closes the socket,
+            // which also ends a COPY that no server-side timeout would end.
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// A running COPY.
+pub struct Rows<'load> {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    stall: Duration,
+    format: CopyFormat,
+    // A COPY cannot outlive its transaction.
+    _load: std::marker::PhantomData<&'load mut Load>,
+}
+
+impl Rows<'_> {
+    /// Sends one frame; waits while the server is slower than we are, but not for ever.
+    pub async fn send(&mut self, frame: Bytes) -> Result<(), StoreError> {
+        bounded("COPY data", self.stall, self.sink.feed(frame)).await
+    }
+
+    /// Ends the COPY and answers how many rows the server took.
+    pub async fn finish(mut self) -> Result<u64, StoreError> {
+        if self.format == CopyFormat::Binary {
+            let mut trailer = BytesMut::new();
+            encode::put_trailer(&mut trailer);
+            self.send(trailer.freeze()).await?;
+        }
+        // Triggers, indexes and the last frames may still be at work: the stall deadline covers silence only
+        // after everything was sent, so it is generous here.
+        bounded("end of COPY", self.stall * 10, self.sink.as_mut().finish()).await
+    }
+}
+
+async fn bounded<T>(
+    what: &'static str,
+    deadline: Duration,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(deadline, work).await {
+        Ok(result) => Ok(result?),
+        Err(_elapsed) => Err(StoreError::Timeout { what, seconds: deadline.as_secs() }),
+    }
+}
+
+/// Only numbers, UUIDs and quoted identifiers are put into this text.
+fn begin_sql(shape: &Shape, leases: &[&Lease]) -> String {
+    let held: Vec<String> =
+        leases.iter().map(|lease| format!("({}, '{}'::uuid)", lease.object.id, lease.token)).collect();
+    format!(
+        "-- copy::begin
+         BEGIN;
+         SET LOCAL synchronous_commit = on;
+         LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
+         SELECT (SELECT {FINGERPRINT} FROM pg_class c WHERE c.oid = {oid}),
+                (SELECT count(*) FROM keyfall.objects
+                  WHERE state = 'leased' AND (id, lease_token) IN ({held}))",
+        table = quoted_table(&shape.table),
+        oid = shape.oid,
+        held = held.join(", "),
+    )
+}
+
+fn copy_sql(shape: &Shape, target: &CopyTarget) -> String {
+    let columns: Vec<String> = target.columns.iter().map(|name| quoted(name)).collect();
+    let format = match target.format {
+        CopyFormat::Binary => "binary",
+        CopyFormat::Text => "text",
+    };
+    format!("COPY {} ({}) FROM STDIN WITH (FORMAT {format})", quoted_table(&shape.table), columns.join(", "))
+}
+
+/// The fence: last statement before COMMIT, one row per object, or the whole transaction is rolled back.
+const FENCE: &str = "-- copy::fence
+    UPDATE keyfall.objects o
+       SET state = 'loaded', loaded_at = clock_timestamp(), rows_read = n.rows, rows_loaded = n.rows,
+           rows_rejected = 0, rows_filtered = 0, bytes_read = n.bytes, sha256 = n.sha256,
+           disposal = $6, disposal_not_before = now(), config_fingerprint = $7, lease_expires_at = NULL,
+           reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL
+      FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[])
+           AS n (id, token, rows, bytes, sha256)
+     WHERE o.id = n.id AND o.lease_token = n.token AND o.state = 'leased'";

@@ -1,0 +1,93 @@
+//! The ledger: what is known of every object, and the only queue.
+//!
+//! Each transition is one function with one UPDATE that names the state it expects; the caller learns how many rows
+//! changed. Leases and delays are compared with the database's clock only.
+
+mod choose;
+mod discovered;
+mod disposals;
+mod feeds;
+mod leases;
+mod operate;
+mod outcomes;
+mod reads;
+
+use tokio_postgres::types::ToSql;
+
+use crate::domain::object::ObjectRef;
+
+use super::error::StoreError;
+use super::pool::Pools;
+
+pub use choose::Chosen;
+pub use discovered::{Found, Recorded};
+pub use disposals::{Disposed, Loaded};
+pub use feeds::{FeedPause, SeriesPosition};
+pub use leases::LeaseLimits;
+pub use outcomes::Settlement;
+pub use reads::{FeedCounts, FeedGauges, ObjectFilter, ObjectRow, OpenWork};
+
+/// Access to the ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    pools: Pools,
+}
+
+impl Ledger {
+    /// A ledger on these pools.
+    pub fn new(pools: Pools) -> Self {
+        Self { pools }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.query("SELECT 1", &[]).await.map(drop)
+    }
+
+    /// One statement with our own deadline: a server that vanished must not hold its caller.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+        let client = self.pools.ledger().await?;
+        // The server has the same deadline as statement_timeout; ours allows it to answer first.
+        let deadline = self.pools.statement_timeout() + std::time::Duration::from_secs(5);
+        let work = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        };
+        match tokio::time::timeout(deadline, work).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(StoreError::from(error)),
+            Err(_elapsed) => {
+                // The connection still waits for an answer: it must not serve anybody else.
+                drop(deadpool_postgres::Object::take(client));
+                Err(StoreError::Timeout { what: "a ledger statement", seconds: deadline.as_secs() })
+            }
+        }
+    }
+}
+
+/// The object's coordinates, from a row that has them under their ledger names.
+fn read_object(row: &tokio_postgres::Row) -> Result<ObjectRef, StoreError> {
+    Ok(ObjectRef {
+        id: row.try_get("id")?,
+        bucket: row.try_get("bucket")?,
+        key: row.try_get("key")?,
+        etag: row.try_get("etag")?,
+        version_id: row.try_get("version_id")?,
+        size: from_bigint(row.try_get("size")?),
+        key_time: row.try_get("key_time")?,
+        visible_at: row.try_get("visible_at")?,
+    })
+}
+
+/// Sizes and counts are `bigint` in the ledger; nothing we count comes near its end.
+fn to_bigint(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn from_bigint(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

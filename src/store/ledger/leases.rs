@@ -1,0 +1,149 @@
+//! Taking, renewing, losing and giving back leases.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::domain::feed::FeedName;
+use crate::domain::lease::Lease;
+
+use super::super::error::StoreError;
+use super::{Ledger, read_object, to_bigint};
+
+/// How much one call may lease.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseLimits {
+    /// Several objects at most where all are small.
+    pub group_objects: usize,
+    /// Largest size of an object that may share a group.
+    pub group_bytes: u64,
+    /// Sum of sizes that still fits; [`u64::MAX`] where nothing is in work, so that any object goes through alone.
+    pub budget: u64,
+    /// How long the lease lasts.
+    pub lease: Duration,
+}
+
+impl Ledger {
+    /// Leases the feed's oldest loadable objects: one, or several small ones.
+    ///
+    /// Rows that another instance is looking at are passed over, not waited for. The token of each lease fences
+    /// every later write about the object.
+    pub async fn lease(&self, feed: &FeedName, owner: &str, limits: LeaseLimits) -> Result<Vec<Lease>, StoreError> {
+        let rows = self
+            .query(
+                LEASE,
+                &[
+                    &feed.as_str(),
+                    &i64::try_from(limits.group_objects).unwrap_or(1),
+                    &to_bigint(limits.group_bytes),
+                    &to_bigint(limits.budget),
+                    &owner,
+                    &limits.lease.as_secs_f64(),
+                ],
+            )
+            .await?;
+        let mut leases = rows.iter().map(read_lease).collect::<Result<Vec<_>, _>>()?;
+        // UPDATE … RETURNING has no order; work on the oldest first.
+        leases.sort_by(|a, b| {
+            let time = |lease: &Lease| (lease.object.key_time.is_none(), lease.object.key_time);
+            time(a).cmp(&time(b)).then_with(|| a.object.key.cmp(&b.object.key))
+        });
+        Ok(leases)
+    }
+
+    /// Extends every lease that is still ours; answers the tokens that are lost.
+    ///
+    /// Rows locked by a load that is committing are passed over: they are ours, and waiting for them would let the
+    /// others expire.
+    pub async fn renew(&self, held: &[(i64, Uuid)], lease: Duration) -> Result<HashSet<Uuid>, StoreError> {
+        if held.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let (ids, tokens): (Vec<i64>, Vec<Uuid>) = held.iter().copied().unzip();
+        let rows = self.query(RENEW, &[&ids, &tokens, &lease.as_secs_f64()]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Returns expired leases to `pending`; answers how many there were.
+    ///
+    /// A frozen owner may still hold an open transaction; it cannot commit any more, because its fence looks for
+    /// the token that this statement removes.
+    pub async fn expire_leases(&self) -> Result<u64, StoreError> {
+        let rows = self.query(EXPIRE, &[]).await?;
+        Ok(rows.len() as u64)
+    }
+
+    /// Gives leases back untouched: shutdown, or a group taken apart.
+    pub async fn release(&self, tokens: &[Uuid]) -> Result<u64, StoreError> {
+        if tokens.is_empty() {
+            return Ok(0);
+        }
+        let rows = self.query(RELEASE, &[&tokens]).await?;
+        Ok(rows.len() as u64)
+    }
+}
+
+fn read_lease(row: &tokio_postgres::Row) -> Result<Lease, StoreError> {
+    let attempt: i32 = row.try_get("attempt")?;
+    let suspicions: i32 = row.try_get("suspicions")?;
+    Ok(Lease {
+        object: read_object(row)?,
+        token: row.try_get("lease_token")?,
+        attempt: attempt.unsigned_abs(),
+        suspicions: suspicions.unsigned_abs(),
+    })
+}
+
+/// The window sees only rows this call has locked, so the group is exactly what is updated.
+const LEASE: &str = "-- ledger::lease
+    WITH head AS (
+        SELECT id, size, key_time, key FROM keyfall.objects
+         WHERE feed = $1 AND state = 'pending' AND not_before <= now()
+           AND NOT EXISTS (SELECT 1 FROM keyfall.feeds f WHERE f.feed = $1 AND f.paused_until > now())
+         ORDER BY key_time, key LIMIT $2
+         FOR UPDATE SKIP LOCKED
+    ), sized AS (
+        SELECT id, row_number() OVER w AS n, sum(size) OVER w AS total, bool_and(size <= $3) OVER w AS small
+          FROM head WINDOW w AS (ORDER BY key_time, key)
+    )
+    UPDATE keyfall.objects o
+       SET state = 'leased', lease_owner = $5, lease_token = gen_random_uuid(),
+           lease_expires_at = now() + make_interval(secs => $6), attempt = o.attempt + 1
+      FROM sized s
+     WHERE o.id = s.id AND o.state = 'pending' AND s.total <= $4::bigint AND (s.n = 1 OR s.small)
+    RETURNING o.id, o.bucket, o.key, o.etag, o.version_id, o.size, o.key_time, o.visible_at, o.lease_token,
+              o.attempt, o.suspicions";
+
+/// By id: there is no index on tokens.
+const RENEW: &str = "-- ledger::renew
+    WITH held AS (
+        SELECT o.lease_token FROM keyfall.objects o
+         WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state IN ('leased', 'loaded')
+    ), free AS (
+        SELECT o.id FROM keyfall.objects o
+         WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state = 'leased'
+           FOR UPDATE SKIP LOCKED
+    ), renewed AS (
+        UPDATE keyfall.objects o SET lease_expires_at = now() + make_interval(secs => $3)
+          FROM free WHERE o.id = free.id
+    )
+    SELECT t.token FROM unnest($2::uuid[]) AS t (token)
+     WHERE NOT EXISTS (SELECT 1 FROM held WHERE held.lease_token = t.token)";
+
+const EXPIRE: &str = "-- ledger::expire_leases
+    WITH expired AS (
+        SELECT id FROM keyfall.objects WHERE state = 'leased' AND lease_expires_at < now()
+           FOR UPDATE SKIP LOCKED
+    )
+    UPDATE keyfall.objects o
+       SET state = 'pending', lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL
+      FROM expired e WHERE o.id = e.id AND o.state = 'leased'
+    RETURNING o.id";
+
+const RELEASE: &str = "-- ledger::release
+    UPDATE keyfall.objects
+       SET state = 'pending', lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL,
+           attempt = greatest(attempt - 1, 0)
+     WHERE lease_token = ANY($1) AND state = 'leased'
+    RETURNING id";

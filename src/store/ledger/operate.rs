@@ -1,0 +1,62 @@
+//! What an operator does to the ledger.
+
+use crate::domain::state::State;
+
+use super::super::error::StoreError;
+use super::Ledger;
+
+/// States an operator may send back to `pending`.
+pub(super) const RETRYABLE: [State; 4] = [State::Quarantined, State::Missing, State::Skipped, State::Undone];
+
+impl Ledger {
+    /// Sends objects back to `pending`, with their counters at zero. Loaded objects are never among them; objects
+    /// waiting out a delay become due at once.
+    pub async fn retry(&self, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let states = RETRYABLE.map(State::as_str).to_vec();
+        let rows = self.query(RETRY, &[&ids, &states]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Sets objects aside for good. Only objects nobody is working on and that are not loaded.
+    pub async fn skip(&self, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let rows = self.query(SKIP, &[&ids]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Stops leasing a feed until it is resumed; running loads finish.
+    pub async fn pause(&self, feed: &str, reason: &str) -> Result<(), StoreError> {
+        self.query(PAUSE, &[&feed, &reason]).await.map(drop)
+    }
+
+    /// Ends a pause of either kind; answers whether there was one.
+    pub async fn resume(&self, feed: &str) -> Result<bool, StoreError> {
+        let rows = self.query(RESUME, &[&feed]).await?;
+        Ok(!rows.is_empty())
+    }
+}
+
+const RETRY: &str = "-- ledger::retry
+    UPDATE keyfall.objects
+       SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
+           error_code = NULL, error_detail = NULL, error_advice = NULL
+     WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
+    RETURNING id";
+
+const SKIP: &str = "-- ledger::skip
+    UPDATE keyfall.objects SET state = 'skipped', reason = 'operator'
+     WHERE id = ANY($1) AND state IN ('pending', 'quarantined', 'missing')
+    RETURNING id";
+
+const PAUSE: &str = "-- ledger::pause
+    INSERT INTO keyfall.feeds (feed, paused_by, paused_at, paused_until, paused_reason, paused_advice)
+    VALUES ($1, 'operator', now(), 'infinity', $2, 'keyfall resume ' || $1::text)
+    ON CONFLICT (feed) DO UPDATE
+       SET paused_by = 'operator', paused_at = now(), paused_until = 'infinity', paused_reason = $2,
+           paused_advice = excluded.paused_advice";
+
+const RESUME: &str = "-- ledger::resume
+    UPDATE keyfall.feeds
+       SET paused_by = NULL, paused_at = NULL, paused_until = '-infinity', paused_reason = NULL,
+           paused_advice = NULL, halts = 0
+     WHERE feed = $1 AND paused_by IS NOT NULL
+    RETURNING feed";

@@ -1,0 +1,102 @@
+//! Embedded migrations of the ledger schema, serialised over all instances.
+//!
+//! A second connection holds an advisory transaction lock while the migrations run, so concurrent starts queue up;
+//! each migration commits by itself, so a start that dies half-way is completed by the next one. Nothing here ever
+//! drops or empties a ledger table.
+
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{StoreError, chain};
+use super::pool::Pools;
+
+/// History table of the migrations themselves.
+const HISTORY: &str = "keyfall.schema_history";
+
+/// Arbitrary, fixed number of the advisory lock: "keyfall" in ASCII.
+const LOCK: i64 = 0x006b_6579_6661_6c6c;
+
+/// What a migration run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// Schema version now.
+    pub version: u32,
+    /// Migrations applied by this call.
+    pub applied: Vec<String>,
+}
+
+fn migrations() -> Result<Vec<Migration>, StoreError> {
+    [("V1__ledger", include_str!("migrations/V1__ledger.sql"))]
+        .into_iter()
+        .map(|(name, sql)| Migration::unapplied(name, sql).map_err(|error| mismatch(error.to_string())))
+        .collect()
+}
+
+/// Brings the ledger schema up to date; does nothing, and needs no right to create tables, where it is.
+pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
+    let (holder, _holder_task) = connect(pools).await?;
+    let (mut client, _client_task) = connect(pools).await?;
+    let newest = migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0);
+    if applied_version(&client).await? == Some(newest) {
+        return Ok(Migrated { version: newest, applied: Vec::new() });
+    }
+
+    // Held until `holder` is dropped. Were this connection lost, a second instance could start as well: it would
+    // fail on the history table's primary key, and its half migration would roll back.
+    holder.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    client.batch_execute("CREATE SCHEMA IF NOT EXISTS keyfall").await?;
+    let mut runner = Runner::new(&migrations()?);
+    runner.set_migration_table_name(HISTORY);
+    let report = runner.run_async(&mut client).await.map_err(|error| mismatch(render(&error)))?;
+    holder.batch_execute("COMMIT").await?;
+    let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
+    Ok(Migrated { version: newest, applied })
+}
+
+/// Whether the ledger has exactly the schema this program knows.
+pub async fn verify(pools: &Pools) -> Result<(), StoreError> {
+    let newest = migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0);
+    let client = pools.ledger().await?;
+    match applied_version(&client).await? {
+        Some(version) if version == newest => Ok(()),
+        Some(version) => Err(mismatch(format!("the database has version {version}, this program knows {newest}"))),
+        None => Err(mismatch("the database has no keyfall ledger yet".to_owned())),
+    }
+}
+
+async fn applied_version(client: &Client) -> Result<Option<u32>, StoreError> {
+    let exists: bool =
+        client.query_one("SELECT to_regclass('keyfall.schema_history') IS NOT NULL", &[]).await?.try_get(0)?;
+    if !exists {
+        return Ok(None);
+    }
+    let version: Option<i32> =
+        client.query_one("SELECT max(version) FROM keyfall.schema_history", &[]).await?.try_get(0)?;
+    Ok(version.map(i32::unsigned_abs))
+}
+
+async fn connect(pools: &Pools) -> Result<(Client, AbortOnDropHandle<()>), StoreError> {
+    let (client, connection) = pools.direct().await?;
+    #[expect(clippy::disallowed_methods, reason = "the connection lives exactly as long as its client")]
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = chain(&error), "migration connection ended");
+        }
+    });
+    Ok((client, AbortOnDropHandle::new(task)))
+}
+
+fn mismatch(detail: String) -> StoreError {
+    StoreError::Migration { detail }
+}
+
+fn render(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
