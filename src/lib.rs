@@ -20,7 +20,11 @@ pub mod telemetry;
 pub mod aws;
 pub mod store;
 
+pub mod pipeline;
+
 pub mod http;
+
+pub mod engine;
 
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -1,0 +1,168 @@
+//! One running configuration: everything that discovers, loads and disposes, wired up.
+//!
+//! A reload starts a second engine and drains the first: two engines in one process share work through the ledger
+//! exactly as two processes do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::config::feed::Feed;
+use crate::domain::feed::FeedName;
+use crate::domain::ports::ObjectStore;
+use crate::pipeline::discover::Discoverer;
+use crate::pipeline::dispatcher::{Dispatcher, Lane};
+use crate::pipeline::dispose::Disposer;
+use crate::pipeline::load;
+use crate::pipeline::renew::{self, Held};
+use crate::pipeline::worker::Worker;
+use crate::store::bell;
+use crate::store::catalog::Catalog;
+use crate::store::error::StoreError;
+use crate::store::ledger::Ledger;
+use crate::store::pool::Pools;
+
+/// After the grace period: time for rolled-back loads to give their leases back.
+const RELEASE_TIME: Duration = Duration::from_secs(5);
+
+/// How the engine finds objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discovery {
+    /// Polls and sweeps for ever.
+    Continuous,
+    /// Whoever started the engine sweeps by himself.
+    OnDemand,
+}
+
+/// A running engine.
+pub struct Engine {
+    /// Ledger.
+    pub ledger: Ledger,
+    /// Connections.
+    pub pools: Pools,
+    /// Discovery, per feed.
+    pub discoverers: Vec<Arc<Discoverer>>,
+    feeds: Vec<FeedName>,
+    grace: Duration,
+    /// Nothing new is begun.
+    stop: CancellationToken,
+    /// What runs is rolled back.
+    abort: CancellationToken,
+    /// Leases are no longer renewed.
+    let_go: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Engine {
+    /// Starts everything. The ledger must have been migrated.
+    pub fn start(config: &Config, pools: Pools, store: Arc<dyn ObjectStore>, discovery: Discovery) -> Self {
+        let mut engine = Self {
+            ledger: Ledger::new(pools.clone()),
+            pools,
+            discoverers: Vec::new(),
+            feeds: config.feeds.keys().cloned().collect(),
+            grace: config.lifecycle.grace,
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            let_go: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        };
+        let shared = Shared {
+            store,
+            catalog: Arc::new(Catalog::default()),
+            held: Held::default(),
+            wake: Arc::new(Notify::new()),
+        };
+        let lanes = config.feeds.values().map(|feed| engine.start_feed(config, feed, &shared, discovery)).collect();
+        engine.start_dispatcher(config, lanes, &shared);
+        engine
+    }
+
+    fn start_feed(&mut self, config: &Config, feed: &Arc<Feed>, shared: &Shared, discovery: Discovery) -> Lane {
+        let discoverer = Arc::new(Discoverer::new(
+            Arc::clone(&shared.store),
+            self.ledger.clone(),
+            Arc::clone(feed),
+            Arc::clone(&shared.wake),
+        ));
+        self.discoverers.push(Arc::clone(&discoverer));
+        let loaded = Arc::new(Notify::new());
+        let disposer = Disposer {
+            store: Arc::clone(&shared.store),
+            ledger: self.ledger.clone(),
+            feed: Arc::clone(feed),
+            discoverer: Arc::clone(&discoverer),
+            loaded: Arc::clone(&loaded),
+        };
+        self.tracker.spawn(disposer.run(self.stop.clone()));
+        if discovery == Discovery::Continuous {
+            let (discoverer, stop) = (Arc::clone(&discoverer), self.stop.clone());
+            self.tracker.spawn(async move { discoverer.run(&stop).await });
+        }
+        Lane::new(Arc::new(Worker {
+            load: load::Context {
+                store: Arc::clone(&shared.store),
+                pools: self.pools.clone(),
+                catalog: Arc::clone(&shared.catalog),
+                feed: Arc::clone(feed),
+                patience: config.s3.read_timeout,
+            },
+            ledger: self.ledger.clone(),
+            held: shared.held.clone(),
+            limits: config.workers.clone(),
+            discoverer,
+            loaded,
+            abort: self.abort.clone(),
+        }))
+    }
+
+    fn start_dispatcher(&self, config: &Config, lanes: Vec<Lane>, shared: &Shared) {
+        let dispatcher =
+            Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.wake), self.tracker.clone());
+        self.tracker.spawn(dispatcher.run(self.stop.clone()));
+        self.tracker.spawn(bell::listen(self.pools.clone(), Arc::clone(&shared.wake), self.stop.clone()));
+        // Not in the tracker: renewal must outlast the loads that the tracker waits for.
+        let renewal = renew::run(self.ledger.clone(), shared.held.clone(), config.workers.lease, self.let_go.clone());
+        #[expect(clippy::disallowed_methods, reason = "ends with `let_go`, after the tracker is empty")]
+        drop(tokio::spawn(renewal));
+    }
+
+    /// Names of the feeds, in order.
+    pub fn feeds(&self) -> &[FeedName] {
+        &self.feeds
+    }
+
+    /// Whether the ledger answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.ledger.ping().await
+    }
+
+    /// Stops leasing, lets running loads finish within the grace period, rolls the rest back.
+    ///
+    /// Cut short anywhere, nothing is lost: what was not committed is rolled back by the server, and its lease
+    /// expires.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(self.grace, self.tracker.wait()).await.is_err() {
+            tracing::warn!(grace_s = self.grace.as_secs(), "the grace period is over; running loads are rolled back");
+            self.abort.cancel();
+            if tokio::time::timeout(RELEASE_TIME, self.tracker.wait()).await.is_err() {
+                tracing::warn!("some leases could not be given back; they expire by themselves");
+            }
+        }
+        self.let_go.cancel();
+    }
+}
+
+/// What the feeds of one engine share.
+struct Shared {
+    store: Arc<dyn ObjectStore>,
+    catalog: Arc<Catalog>,
+    held: Held,
+    wake: Arc<Notify>,
+}

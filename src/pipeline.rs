@@ -1,0 +1,12 @@
+//! The way of an object: discover → lease → fetch → decode → load → dispose. One file per stage.
+//!
+//! Stages do not know each other; [`worker`] sequences one lease through them, [`dispatcher`] bounds how many run.
+
+pub mod decode;
+pub mod discover;
+pub mod dispatcher;
+pub mod dispose;
+pub mod fetch;
+pub mod load;
+pub mod renew;
+pub mod worker;

@@ -1,0 +1,218 @@
+//! CSV records, one tuple each.
+//!
+//! `csv-async` splits the bytes; this file checks what it lets pass (ragged rows, an open quote, giant records) and
+//! cuts the output into frames.
+
+use std::io;
+
+use bytes::BytesMut;
+use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+
+use crate::config::feed::{Csv, Limits};
+use crate::domain::record::Position;
+
+use super::guard::{Guard, LimitError, Mark, RecordStart};
+use super::plan::Plan;
+use super::{DecodeError, Decoded, Decoding, Piece};
+
+/// Frames of this size were fastest: at 64 KiB the backend waits for us too often, at 1 MiB we wait for it.
+const FRAME: usize = 256 * 1024;
+
+/// Buffer in front of the record splitter; smaller for objects that do not fill it.
+const BUFFER: usize = 128 * 1024;
+
+/// Smallest buffer: a compressed object's size says little about the bytes that come out of it.
+const LEAST_BUFFER: usize = 16 * 1024;
+
+/// What ended the decoding early.
+pub enum Failure {
+    /// The content.
+    Decode(DecodeError),
+    /// The bytes below; the caller knows which reader's words these are.
+    Io(io::Error),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
+/// Decodes a whole CSV stream into the channel.
+pub async fn decode<R>(decoding: Decoding<'_>, bytes: R, pieces: mpsc::Sender<Piece>) -> Result<Decoded, Failure>
+where
+    R: AsyncRead + Send + Unpin,
+{
+    let Decoding { feed, shape, object_id, size } = decoding;
+    let mut records = Records::new(bytes, &feed.csv, &feed.limits, size);
+    let mut frames = Frames::new(pieces);
+
+    let mut more = records.next().await?;
+    let plan = if feed.csv.header {
+        if !more {
+            return Ok(records.decoded());
+        }
+        let plan = Plan::from_header(feed, shape, object_id, &records.record)?;
+        records.count = 0;
+        more = records.next().await?;
+        plan
+    } else {
+        if !more {
+            return Ok(records.decoded());
+        }
+        Plan::from_positions(feed, shape, object_id, records.record.len())?
+    };
+    frames.begin(&plan);
+    while more {
+        plan.encode(&records.record, records.position, &mut frames.buffer)
+            .map_err(|error| perhaps_a_header(records.blamed(error), &feed.csv))?;
+        if frames.buffer.len() >= FRAME {
+            // Room for one record beyond the mark, so that filling the next frame rarely grows it.
+            frames.flush(BytesMut::with_capacity(FRAME + FRAME / 16)).await?;
+        }
+        more = records.next().await?;
+    }
+    frames.flush(BytesMut::new()).await?;
+    Ok(records.decoded())
+}
+
+/// A bad cell in the first record of a file without header is most often one: a header that nobody told us about.
+fn perhaps_a_header(mut error: DecodeError, csv: &Csv) -> DecodeError {
+    if let DecodeError::Record(bad) = &mut error
+        && !csv.header
+        && bad.position.record == 1
+        && bad.code.starts_with("E-CELL-")
+    {
+        bad.reason.push_str("; if this line is a header, set csv.header = true");
+    }
+    error
+}
+
+/// The record splitter with its checks.
+struct Records<R> {
+    reader: AsyncReader<Guard<R>>,
+    start: std::sync::Arc<RecordStart>,
+    mark: Mark,
+    limits: Limits,
+    record: ByteRecord,
+    position: Position,
+    count: u64,
+    end: u64,
+}
+
+impl<R: AsyncRead + Send + Unpin> Records<R> {
+    fn new(bytes: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
+        let guard = Guard::new(bytes, limits, size);
+        let (start, mark) = (guard.record_start(), guard.mark());
+        let mut builder = AsyncReaderBuilder::new();
+        builder
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(csv.delimiter)
+            .quoting(csv.quote.is_some())
+            .quote(csv.quote.unwrap_or(b'"'))
+            .escape(csv.escape)
+            .double_quote(csv.escape.is_none())
+            .buffer_capacity(usize::try_from(size).map_or(BUFFER, |size| size.clamp(LEAST_BUFFER, BUFFER)));
+        Self {
+            reader: builder.create_reader(guard),
+            start,
+            mark,
+            limits: limits.clone(),
+            record: ByteRecord::new(),
+            position: Position::default(),
+            count: 0,
+            end: 0,
+        }
+    }
+
+    /// Reads the next record; false at the proper end of the data.
+    async fn next(&mut self) -> Result<bool, Failure> {
+        let found = self.reader.read_byte_record(&mut self.record).await.map_err(split)?;
+        let (byte, line) = self.record.position().map_or((self.end, 1), |at| (at.byte(), at.line()));
+        self.position = Position { record: self.count + 1, line, byte };
+        if !found || self.mark.is_swallowed_by(&self.record) {
+            // The mark did not come back as a record of its own: a quoted field took it in.
+            return Err(DecodeError::UnterminatedQuote(self.exact(self.position)).into());
+        }
+        if self.mark.is(&self.record) {
+            return Ok(false);
+        }
+        let at = self.reader.position();
+        self.end = at.byte();
+        self.check()?;
+        self.start.set(self.end, at.line());
+        self.count += 1;
+        Ok(true)
+    }
+
+    /// Where the record begins, line ends before it left out. Only errors need to know.
+    fn exact(&self, position: Position) -> Position {
+        let (byte, line) = self.reader.get_ref().skip_line_ends(position.byte, position.line);
+        Position { line, byte, ..position }
+    }
+
+    fn blamed(&self, mut error: DecodeError) -> DecodeError {
+        if let DecodeError::Record(bad) = &mut error {
+            bad.position = self.exact(bad.position);
+        }
+        error
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        let cap = self.limits.max_record_bytes;
+        if self.end.saturating_sub(self.position.byte) > cap {
+            let Position { line, byte, .. } = self.exact(self.position);
+            return Err(LimitError::Record { line, byte, cap }.into());
+        }
+        let (fields, cap) = (self.record.len(), self.limits.max_fields);
+        if fields > cap {
+            return Err(LimitError::Fields { line: self.exact(self.position).line, fields, cap }.into());
+        }
+        Ok(())
+    }
+
+    fn decoded(&self) -> Decoded {
+        Decoded { rows: self.count, bytes: self.end }
+    }
+}
+
+fn split(error: csv_async::Error) -> Failure {
+    match error.into_kind() {
+        ErrorKind::Io(error) => Failure::Io(error),
+        other => Failure::Io(io::Error::other(format!("{other:?}"))),
+    }
+}
+
+/// Output, cut into frames.
+struct Frames {
+    buffer: BytesMut,
+    pieces: mpsc::Sender<Piece>,
+    target: Option<Piece>,
+}
+
+impl Frames {
+    fn new(pieces: mpsc::Sender<Piece>) -> Self {
+        Self { buffer: BytesMut::new(), pieces, target: None }
+    }
+
+    fn begin(&mut self, plan: &Plan<'_>) {
+        self.target = Some(Piece::Target(plan.target()));
+    }
+
+    /// Hands the frame over and goes on with `next`. The target goes with the first one, so that an object whose first frame is bad never
+    /// reaches PostgreSQL.
+    async fn flush(&mut self, next: BytesMut) -> Result<(), DecodeError> {
+        if let Some(target) = self.target.take() {
+            self.send(target).await?;
+        }
+        let frame = std::mem::replace(&mut self.buffer, next);
+        self.send(Piece::Frame(frame.freeze())).await
+    }
+
+    async fn send(&self, piece: Piece) -> Result<(), DecodeError> {
+        self.pieces.send(piece).await.map_err(|_closed| DecodeError::Abandoned)
+    }
+}

@@ -1,0 +1,259 @@
+//! Caps on what an object may claim, and the mark by which an open quote is told from an end.
+//!
+//! The CSV reader has no longest record, and it takes the end of the file for the end of an open quote. So the bytes
+//! pass through here on their way to it: they are counted against the caps, and after the last one a mark is
+//! appended, a line of its own that no data contains. If the reader hands the mark back as a record, every quote was
+//! closed; if it ends without it, the mark was swallowed by a quoted field (ADR-0007).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytesize::ByteSize;
+use tokio::io::{AsyncRead, ReadBuf};
+use uuid::Uuid;
+
+use crate::config::feed::Limits;
+
+/// A cap that was exceeded.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LimitError {
+    /// `limits.max_bytes`.
+    #[error("the decompressed object is larger than limits.max_bytes ({})", ByteSize(*.0))]
+    Bytes(u64),
+    /// `limits.max_ratio`.
+    #[error("the object decompresses to more than limits.max_ratio ({0}) times its size")]
+    Ratio(u64),
+    /// `limits.max_record_bytes`.
+    #[error("the record at line {line} (byte {byte}) is longer than limits.max_record_bytes ({})", ByteSize(*.cap))]
+    Record {
+        /// Line on which it begins.
+        line: u64,
+        /// Byte at which it begins.
+        byte: u64,
+        /// The cap.
+        cap: u64,
+    },
+    /// `limits.max_fields`.
+    #[error("the record at line {line} has {fields} fields, more than limits.max_fields ({cap})")]
+    Fields {
+        /// Line.
+        line: u64,
+        /// Fields.
+        fields: usize,
+        /// The cap.
+        cap: usize,
+    },
+}
+
+impl LimitError {
+    /// Stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Bytes(_) => "E-LIMIT-BYTES",
+            Self::Ratio(_) => "E-LIMIT-RATIO",
+            Self::Record { .. } => "E-LIMIT-RECORD",
+            Self::Fields { .. } => "E-LIMIT-FIELDS",
+        }
+    }
+}
+
+/// Where the record being read begins; written by the record reader, read by the guard.
+#[derive(Debug, Default)]
+pub struct RecordStart {
+    byte: AtomicU64,
+    line: AtomicU64,
+}
+
+impl RecordStart {
+    /// Notes that everything before this position has been handed out.
+    pub fn set(&self, byte: u64, line: u64) {
+        // Both sides run in one task: no ordering is needed.
+        self.byte.store(byte, Ordering::Relaxed);
+        self.line.store(line, Ordering::Relaxed);
+    }
+}
+
+/// The guard.
+pub struct Guard<R> {
+    inner: R,
+    delivered: u64,
+    max_bytes: u64,
+    over_max_bytes: ByteCap,
+    max_record: u64,
+    start: Arc<RecordStart>,
+    seen: Seen,
+    /// Bytes of the mark still to deliver; `None` before the end of the data.
+    tail: Option<io::Cursor<Vec<u8>>>,
+    mark: Mark,
+}
+
+/// Which cap the byte limit stands for.
+#[derive(Clone, Copy)]
+enum ByteCap {
+    Bytes(u64),
+    Ratio(u64),
+}
+
+/// The mark of one stream: random, so that no data can hold it by design or by chance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark(String);
+
+impl Mark {
+    fn new() -> Self {
+        Self(Uuid::new_v4().simple().to_string())
+    }
+
+    /// Whether a record is the mark.
+    pub fn is(&self, record: &csv_async::ByteRecord) -> bool {
+        record.len() == 1 && record.get(0) == Some(self.0.as_bytes())
+    }
+
+    /// Whether the mark ended up inside a record's last field: its quote is open.
+    pub fn is_swallowed_by(&self, record: &csv_async::ByteRecord) -> bool {
+        let last = record.len().checked_sub(1).and_then(|last| record.get(last));
+        last.and_then(|field| field.strip_suffix(b"\n")).is_some_and(|field| field.ends_with(self.0.as_bytes()))
+    }
+}
+
+impl<R> Guard<R> {
+    /// Puts the caps on a stream of an object of `size` stored bytes.
+    pub fn new(inner: R, limits: &Limits, size: u64) -> Self {
+        // Small objects may compress well for good reasons: the ratio counts above the first MiB.
+        let by_ratio = size.saturating_mul(limits.max_ratio).max(1 << 20);
+        let (max_bytes, over_max_bytes) = if by_ratio < limits.max_bytes {
+            (by_ratio, ByteCap::Ratio(limits.max_ratio))
+        } else {
+            (limits.max_bytes, ByteCap::Bytes(limits.max_bytes))
+        };
+        let start = Arc::new(RecordStart::default());
+        start.set(0, 1);
+        let max_record = limits.max_record_bytes;
+        Self {
+            inner,
+            delivered: 0,
+            max_bytes,
+            over_max_bytes,
+            max_record,
+            start,
+            seen: Seen::default(),
+            tail: None,
+            mark: Mark::new(),
+        }
+    }
+
+    /// Where the record reader reports its position.
+    pub fn record_start(&self) -> Arc<RecordStart> {
+        Arc::clone(&self.start)
+    }
+
+    /// The mark this guard will append.
+    pub fn mark(&self) -> Mark {
+        self.mark.clone()
+    }
+
+    /// Where the record really begins whose predecessor ended at this byte and line: the reader counts line ends and
+    /// blank lines in front of a record, also the second half of a CRLF, as part of it.
+    pub fn skip_line_ends(&self, byte: u64, line: u64) -> (u64, u64) {
+        match self.seen.pending {
+            Some(pending) if pending.from == byte => pending.at,
+            _ => self.seen.skip((byte, line)),
+        }
+    }
+
+    /// The reader asks for more only when it has parsed all it had: what was delivered since the last record's
+    /// end is one unfinished record.
+    fn check_record(&self) -> Result<(), LimitError> {
+        let byte = self.start.byte.load(Ordering::Relaxed);
+        if self.delivered.saturating_sub(byte) > self.max_record {
+            let (byte, line) = self.skip_line_ends(byte, self.start.line.load(Ordering::Relaxed));
+            return Err(LimitError::Record { line, byte, cap: self.max_record });
+        }
+        Ok(())
+    }
+
+    fn check_total(&self) -> Result<(), LimitError> {
+        if self.delivered <= self.max_bytes {
+            return Ok(());
+        }
+        Err(match self.over_max_bytes {
+            ByteCap::Bytes(cap) => LimitError::Bytes(cap),
+            ByteCap::Ratio(cap) => LimitError::Ratio(cap),
+        })
+    }
+}
+
+/// The bytes delivered last. A copy of what is in the cache anyway, so that a position can be told exactly.
+#[derive(Default)]
+struct Seen {
+    bytes: Vec<u8>,
+    /// Offset of the first of them.
+    at: u64,
+    /// The unfinished record, whose beginning may be gone with the bytes before.
+    pending: Option<Pending>,
+}
+
+#[derive(Clone, Copy)]
+struct Pending {
+    /// Where its predecessor ended.
+    from: u64,
+    /// Byte and line at which it begins, as far as line ends were seen.
+    at: (u64, u64),
+}
+
+impl Seen {
+    /// Takes the next bytes, after noting where the record that is still open begins.
+    fn replace(&mut self, (byte, line): (u64, u64), at: u64, bytes: &[u8]) {
+        let begun = match self.pending {
+            Some(pending) if pending.from == byte => pending.at,
+            _ => (byte, line),
+        };
+        self.pending = Some(Pending { from: byte, at: self.skip(begun) });
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.at = at;
+        self.pending = self.pending.map(|pending| Pending { at: self.skip(pending.at), ..pending });
+    }
+
+    /// Goes over line ends from this byte on, where it is among the bytes seen.
+    fn skip(&self, (mut byte, mut line): (u64, u64)) -> (u64, u64) {
+        let offset = byte.checked_sub(self.at).and_then(|offset| usize::try_from(offset).ok());
+        for end in offset.and_then(|offset| self.bytes.get(offset..)).unwrap_or_default() {
+            match end {
+                b'\n' => line += 1,
+                b'\r' => {}
+                _ => break,
+            }
+            byte += 1;
+        }
+        (byte, line)
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(tail) = &mut self.tail {
+            return Pin::new(tail).poll_read(cx, buf);
+        }
+        self.check_record().map_err(io::Error::other)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        if read > 0 {
+            let start = (self.start.byte.load(Ordering::Relaxed), self.start.line.load(Ordering::Relaxed));
+            let at = self.delivered;
+            self.seen.replace(start, at, buf.filled().get(before..).unwrap_or_default());
+            self.delivered += read as u64;
+            self.check_total().map_err(io::Error::other)?;
+            return Poll::Ready(Ok(()));
+        }
+        // A leading line end closes a last line that has none; if it has one, this is a blank line, which the
+        // reader passes over.
+        let mut tail = io::Cursor::new(format!("\n{}\n", self.mark.0).into_bytes());
+        let answer = Pin::new(&mut tail).poll_read(cx, buf);
+        self.tail = Some(tail);
+        answer
+    }
+}

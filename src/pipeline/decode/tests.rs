@@ -1,0 +1,196 @@
+//! The whole decode stage on bytes alone: what it makes of them must not depend on how they arrive.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::stream;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::feed::{Csv, Disposal, Limits, Mapping, Mode, TableName, Unknown};
+use crate::store::catalog::Column;
+use crate::store::encode::ColumnType;
+
+fn feed(header: bool) -> Feed {
+    Feed {
+        name: "test".parse().unwrap(),
+        bucket: "drop".to_owned(),
+        prefix: String::new(),
+        pattern: None,
+        include: None,
+        exclude: None,
+        start_from: None,
+        min_age: std::time::Duration::ZERO,
+        poll_interval: std::time::Duration::ZERO,
+        lookback_interval: std::time::Duration::ZERO,
+        lookback: std::time::Duration::ZERO,
+        sweep_interval: std::time::Duration::ZERO,
+        max_workers: 1,
+        table: TableName { schema: "public".to_owned(), table: "t".to_owned() },
+        mode: Mode::Append,
+        csv: Csv { delimiter: b',', quote: Some(b'"'), escape: None, header },
+        mapping: Mapping {
+            columns: Vec::new(),
+            null: vec![String::new()],
+            unknown: Unknown::Quarantine,
+            timezone: jiff::tz::TimeZone::UTC,
+        },
+        limits: Limits { max_bytes: 1 << 30, max_ratio: 1000, max_record_bytes: 1 << 20, max_fields: 5 },
+        disposal: Disposal::Keep,
+        fingerprint: String::new(),
+    }
+}
+
+/// A table of two columns, `a varchar(3)` and `b text`, and the record's number.
+fn shape() -> Shape {
+    let column = |name: &str, kind, type_name: &str| Column {
+        name: name.to_owned(),
+        kind,
+        type_name: type_name.to_owned(),
+        nullable: true,
+        has_default: false,
+    };
+    Shape {
+        table: feed(false).table,
+        oid: 1,
+        fingerprint: String::new(),
+        columns: vec![
+            column("a", ColumnType::Text { max_chars: Some(3) }, "character varying(3)"),
+            column("b", ColumnType::Text { max_chars: None }, "text"),
+        ],
+        has_object_id: false,
+        has_record_no: true,
+    }
+}
+
+/// What becomes of these pieces of an object: tuples and counts, or the message.
+fn decode(feed: &Feed, pieces: Vec<Vec<u8>>) -> Result<(Vec<u8>, Decoded), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async move {
+        let size = pieces.iter().map(Vec::len).sum::<usize>() as u64;
+        let raw =
+            StreamReader::new(stream::iter(pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)))));
+        let opened = compression::open(raw).await.map_err(|error| format!("open: {error}"))?;
+        if let Some(foreign) = opened.foreign {
+            return Err(format!("foreign: {foreign}"));
+        }
+        let (sender, mut frames) = mpsc::channel(64);
+        let shape = Arc::new(shape());
+        let decoding = Decoding { feed, shape: &shape, object_id: 1, size };
+        let decoded = csv::decode(decoding, opened.reader, sender).await;
+        let decoded = decoded.map_err(|failure| {
+            let error = match failure {
+                csv::Failure::Decode(error) => error,
+                csv::Failure::Io(error) => DecodeError::from_io(error, opened.format),
+            };
+            format!("{} {error}", error.code())
+        })?;
+        let mut tuples = Vec::new();
+        while let Some(piece) = frames.recv().await {
+            if let Piece::Frame(frame) = piece {
+                tuples.extend_from_slice(&frame);
+            }
+        }
+        Ok((tuples, decoded))
+    })
+}
+
+/// The object cut at these places, taken modulo its length.
+fn cut(object: &[u8], places: &[usize]) -> Vec<Vec<u8>> {
+    let mut places: Vec<usize> = places.iter().map(|place| place % (object.len() + 1)).collect();
+    places.extend([0, object.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| object[pair[0]..pair[1]].to_vec()).collect()
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    use io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Texts made of everything a CSV reader may stumble over.
+fn texts() -> impl Strategy<Value = String> {
+    let token = prop_oneof![
+        4 => Just(","), 4 => Just("\n"), 3 => Just("\r\n"), 1 => Just("\r"), 3 => Just("\""), 1 => Just("\"\""),
+        3 => Just("a"), 2 => Just("long"), 1 => Just("é"), 1 => Just("😀"), 1 => Just("\0"), 6 => Just("a,b\n"),
+        2 => Just("a,\"b\nc\"\r\n"),
+    ];
+    let mark = prop_oneof![5 => Just(""), 1 => Just("\u{feff}")];
+    (mark, prop::collection::vec(token, 0..24)).prop_map(|(mark, tokens)| mark.to_owned() + &tokens.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_way_of_cutting_the_bytes_changes_what_becomes_of_them(
+        text in texts(), header: bool, places in prop::collection::vec(any::<usize>(), 0..12),
+    ) {
+        let feed = feed(header);
+        let whole = decode(&feed, vec![text.clone().into_bytes()]);
+        let bytes = text.bytes().map(|byte| vec![byte]).collect();
+        prop_assert_eq!(&decode(&feed, bytes), &whole);
+        prop_assert_eq!(&decode(&feed, cut(text.as_bytes(), &places)), &whole);
+        prop_assert_eq!(&decode(&feed, cut(&gzip(text.as_bytes()), &places)), &whole);
+        let middle = text.len() / 2;
+        let (first, second) = text.as_bytes().split_at(middle);
+        prop_assert_eq!(&decode(&feed, cut(&[gzip(first), gzip(second)].concat(), &places)), &whole);
+    }
+
+    #[test]
+    fn a_quote_opened_and_never_closed_is_always_found(rows in 0_usize..20, tail in "[a-z,\n]{0,20}") {
+        let text = format!("{}a,\"{tail}", "a,b\n".repeat(rows));
+        let message = decode(&feed(false), vec![text.into_bytes()]).unwrap_err();
+        let place = format!("E-CSV-QUOTE line {0} (record {0}, byte {1}): ", rows + 1, rows * 4);
+        prop_assert!(message.starts_with(&place), "{}", message);
+    }
+}
+
+#[test]
+fn a_bad_record_is_placed_exactly_whatever_ends_the_lines_before_it() {
+    for (header, text, place) in [
+        (false, "a,b\na,b\nlong,b\n", "line 3 (record 3, byte 8)"),
+        (false, "a,b\r\na,b\r\nlong,b\r\n", "line 3 (record 3, byte 10)"),
+        (true, "a,b\r\na,b\r\nlong,b\r\n", "line 3 (record 2, byte 10)"),
+        (false, "\n\r\n\na,b\n\n\nlong,b", "line 7 (record 2, byte 10)"),
+        (false, "a,\"b\r\nc\"\r\nlong,b\r\n", "line 3 (record 2, byte 10)"),
+        (false, "\r\n\r\nlong,b\r\n", "line 3 (record 1, byte 4)"),
+    ] {
+        let cuts = (0..=text.len()).map(|at| vec![at]).chain([vec![], (0..text.len()).collect()]);
+        for places in cuts {
+            let message = decode(&feed(header), cut(text.as_bytes(), &places)).unwrap_err();
+            assert!(message.starts_with(&format!("E-CELL-TOO-LONG {place}, column \"a\": ")), "{text:?}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_record_longer_than_the_buffers_is_placed_where_it_begins() {
+    let filler = format!("a,{}\r\n", "x".repeat(200_000));
+    let text = format!("{filler}\r\n{filler}\r\nlong,{}\r\n", "y".repeat(300_000));
+    let message = decode(&feed(false), cut(text.as_bytes(), &[200_003, 200_004, 200_005, 400_007])).unwrap_err();
+    assert!(message.starts_with("E-CELL-TOO-LONG line 5 (record 3, byte 400012), "), "{message}");
+    let text = format!("{filler}\r\n{}", "y".repeat(1_100_000));
+    let message = decode(&feed(false), vec![text.into_bytes()]).unwrap_err();
+    assert!(message.starts_with("E-LIMIT-RECORD the record at line 3 (byte 200006) "), "{message}");
+}
+
+#[test]
+fn only_a_first_record_without_header_is_asked_whether_it_is_one() {
+    let hint = |header, text: &str| decode(&feed(header), vec![text.into()]).unwrap_err().contains("csv.header = true");
+    assert!(hint(false, "long,b\n"));
+    assert!(!hint(false, "a,b\nlong,b\n"));
+    assert!(!hint(true, "a,b\nlong,b\n"));
+}
+
+#[test]
+fn a_mapping_that_cannot_fit_the_table_is_the_operators_and_one_that_misses_a_header_is_the_objects() {
+    let mut feed = feed(true);
+    feed.mapping.columns = vec![("gone".to_owned(), crate::config::feed::Source::Header("a".to_owned()))];
+    let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
+    assert!(message.starts_with("E-TARGET-COLUMN ") && message.contains("\"gone\""), "{message}");
+    assert_eq!(DecodeError::Target(String::new()).verdict(), Verdict::Halt);
+    feed.mapping.columns = vec![("a".to_owned(), crate::config::feed::Source::Header("other".to_owned()))];
+    let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
+    assert!(message.starts_with("E-CSV-HEADER ") && message.contains("it has \"a\", \"b\""), "{message}");
+}

@@ -1,0 +1,93 @@
+//! Stage: what lies in the bucket becomes rows of the ledger.
+//!
+//! A listing is only a hint where to look: the ledger's unique identity decides what is new, so every listing may
+//! overlap any other, run twice, or die half-way. Positions are never stored; they are derived from the ledger, so
+//! nothing can run ahead of it.
+
+mod listing;
+mod poll;
+mod select;
+mod sweep;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::feed::Feed;
+use crate::domain::ports::{ListRequest, ObjectStore, S3Error};
+use crate::domain::state::Channel;
+use crate::store::error::StoreError;
+use crate::store::ledger::Ledger;
+
+pub use listing::Listed;
+pub use select::judge;
+
+/// Why a listing ended early. What was recorded before stays recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// The bucket.
+    #[error("listing: {0}")]
+    S3(#[from] S3Error),
+    /// The ledger.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// We are shutting down.
+    #[error("listing was stopped")]
+    Stopped,
+}
+
+/// Discovery of one feed.
+pub struct Discoverer {
+    store: Arc<dyn ObjectStore>,
+    ledger: Ledger,
+    feed: Arc<Feed>,
+    /// Rung when something new was recorded.
+    wake: Arc<Notify>,
+    /// The prefix has been swept once: from now on an object can be late.
+    settled: AtomicBool,
+}
+
+impl Discoverer {
+    /// Discovery of a feed; rings `wake` when there is work.
+    pub fn new(store: Arc<dyn ObjectStore>, ledger: Ledger, feed: Arc<Feed>, wake: Arc<Notify>) -> Self {
+        Self { store, ledger, feed, wake, settled: AtomicBool::new(false) }
+    }
+
+    /// Polls and sweeps until told to stop.
+    pub async fn run(&self, stop: &CancellationToken) {
+        if !self.tracks_time() {
+            tracing::warn!(feed = %self.feed.name, "the feed's keys carry no ordered time: every poll lists the whole prefix");
+        }
+        // Without a first sweep there is no position to poll from: the poll would list everything a second time.
+        let swept = CancellationToken::new();
+        tokio::join!(self.run_sweeps(stop, &swept), self.run_polls(stop, &swept));
+    }
+
+    /// One full pass over the prefix.
+    pub async fn sweep(&self, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
+        let listed = self.list_all(Channel::Sweep, stop).await?;
+        self.ledger.note_sweep(&self.feed.name).await?;
+        Ok(listed)
+    }
+
+    /// Looks one key up again, because its version changed under us. Failing is harmless: look-back and sweep find
+    /// the new version as well, only later.
+    pub async fn look_again(&self, key: &str) {
+        let request = ListRequest { prefix: key.to_owned(), ..ListRequest::default() };
+        let found = async {
+            let page = self.store.list(&self.feed.bucket, &request).await?;
+            let exact = page.objects.into_iter().filter(|object| object.key == key).collect();
+            self.record(exact, Channel::Poll).await
+        };
+        if let Err(error) = found.await {
+            tracing::debug!(feed = %self.feed.name, error = %error, "a changed key could not be looked up");
+        }
+    }
+
+    /// Whether polling can begin at a time instead of listing everything.
+    fn tracks_time(&self) -> bool {
+        self.feed.pattern.as_ref().is_some_and(|pattern| pattern.has_time() && pattern.is_ordered())
+    }
+}

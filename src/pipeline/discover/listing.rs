@@ -1,0 +1,126 @@
+//! Listing pages into the ledger: the next page is fetched while the last one is written.
+//!
+//! One page is in memory at a time, whatever the bucket holds; the first objects are loadable as soon as the first page
+//! is committed.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::object;
+use crate::domain::ports::{ListPage, ListRequest};
+use crate::domain::state::Channel;
+use crate::store::ledger::{Found, Recorded};
+use crate::telemetry::metrics::{self, Outcome, Stage};
+
+use super::select::judge;
+use super::{DiscoverError, Discoverer};
+
+/// What a listing came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// LIST calls.
+    pub calls: u64,
+    /// Objects seen.
+    pub seen: u64,
+    /// Objects that were new and are to be loaded.
+    pub new: u64,
+}
+
+impl Listed {
+    /// Adds another listing's figures.
+    pub fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.seen += other.seen;
+        self.new += other.new;
+    }
+}
+
+impl Discoverer {
+    /// Lists everything the feed may want: from `start_from` where keys are ordered by time, else the whole prefix.
+    pub(super) async fn list_all(&self, channel: Channel, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
+        let bound = match (&self.feed.pattern, self.feed.start_from) {
+            (Some(pattern), Some(start)) if pattern.has_time() && pattern.series_levels().is_empty() => {
+                Some(pattern.lower_bound(pattern.series_root(), start))
+            }
+            _ => None,
+        };
+        self.list(self.feed.prefix.clone(), bound, channel, stop).await
+    }
+
+    /// Lists one prefix from a bound to its end.
+    pub(super) async fn list(
+        &self,
+        prefix: String,
+        start_after: Option<String>,
+        channel: Channel,
+        stop: &CancellationToken,
+    ) -> Result<Listed, DiscoverError> {
+        let mut listed = Listed::default();
+        let mut request = ListRequest { prefix, start_after, delimiter: None, token: None };
+        let mut page = self.page(&request, channel).await?;
+        loop {
+            if stop.is_cancelled() {
+                return Err(DiscoverError::Stopped);
+            }
+            listed.calls += 1;
+            listed.seen += page.objects.len() as u64;
+            request.token = page.next.take();
+            let objects = std::mem::take(&mut page.objects);
+            if request.token.is_none() {
+                listed.new += self.record(objects, channel).await?;
+                return Ok(listed);
+            }
+            let (recorded, next) =
+                futures::future::join(self.record(objects, channel), self.page(&request, channel)).await;
+            listed.new += recorded?;
+            page = next?;
+        }
+    }
+
+    async fn page(&self, request: &ListRequest, channel: Channel) -> Result<ListPage, DiscoverError> {
+        let begun = std::time::Instant::now();
+        let page = self.store.list(&self.feed.bucket, request).await;
+        metrics::list_call(&self.feed.name, channel);
+        let outcome = if page.is_ok() { Outcome::Ok } else { Outcome::Error };
+        metrics::stage(Stage::List, outcome, begun.elapsed());
+        Ok(page?)
+    }
+
+    /// Writes a page down and wakes the dispatcher; answers how many objects are to be loaded.
+    pub(super) async fn record(&self, objects: Vec<object::Listed>, channel: Channel) -> Result<u64, DiscoverError> {
+        if objects.is_empty() {
+            return Ok(0);
+        }
+        let found: Vec<Found> = objects.into_iter().map(|listed| judge(&self.feed, listed)).collect();
+        let recorded = self.ledger.record(&self.feed, &found, channel).await?;
+        self.count(&recorded, channel);
+        let new = recorded.new.len() as u64 + recorded.revived;
+        if new > 0 {
+            self.wake.notify_one();
+            // The others look by themselves within a second; failing to wake them is no failure.
+            if let Err(error) = self.ledger.ring().await {
+                tracing::debug!(feed = %self.feed.name, error = %error, "other instances were not woken");
+            }
+        }
+        Ok(new)
+    }
+
+    fn count(&self, recorded: &Recorded, channel: Channel) {
+        metrics::objects_discovered(&self.feed.name, channel, recorded.new.len() as u64 + recorded.revived);
+        // During the very first sweep nothing is late: there is nothing it could be late for.
+        if self.settled.load(Ordering::Relaxed) {
+            for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
+                metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
+            }
+        }
+        for reason in &recorded.skipped {
+            metrics::objects_skipped(&self.feed.name, *reason, 1);
+        }
+        if recorded.skipped.contains(&crate::domain::state::SkipReason::Pattern) {
+            tracing::warn!(feed = %self.feed.name, keys = recorded.skipped.len(),
+                "keys under the prefix do not fit the feed's pattern or filters; `keyfall objects --state skipped` lists them");
+        }
+    }
+}

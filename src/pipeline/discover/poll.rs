@@ -1,0 +1,135 @@
+//! Polling: from the newest key time often, from behind the frontier now and then.
+//!
+//! The tip poll costs one LIST call when nothing is new, however many objects the bucket holds. The look-back poll
+//! begins before the frontier, which open objects hold back, so it never starts past a key that is not terminal.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::backoff;
+use crate::domain::pattern::KeyPattern;
+use crate::domain::ports::ListRequest;
+use crate::domain::state::Channel;
+use crate::store::ledger::SeriesPosition;
+use crate::telemetry::metrics;
+
+use super::listing::Listed;
+use super::{DiscoverError, Discoverer};
+
+/// Longest pause after failed polls.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How far back a poll looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Tip,
+    LookBack,
+}
+
+impl Discoverer {
+    pub(super) async fn run_polls(&self, stop: &CancellationToken, swept: &CancellationToken) {
+        tokio::select! { () = stop.cancelled() => return, () = swept.cancelled() => {} }
+        let mut failures = 0;
+        let mut next_look_back = Instant::now() + self.feed.lookback_interval;
+        loop {
+            let reach = if Instant::now() >= next_look_back { Reach::LookBack } else { Reach::Tip };
+            let pause = match self.poll(reach, stop).await {
+                Ok(_) => {
+                    failures = 0;
+                    if reach == Reach::LookBack {
+                        next_look_back = Instant::now() + self.feed.lookback_interval;
+                    }
+                    self.feed.poll_interval
+                }
+                Err(DiscoverError::Stopped) => return,
+                Err(error) => {
+                    failures += 1;
+                    self.report(&error, failures);
+                    backoff::delay(failures, self.feed.poll_interval, LONGEST_PAUSE, fastrand::f64())
+                }
+            };
+            tokio::select! { () = stop.cancelled() => return, () = sleep_until(Instant::now() + pause) => {} }
+        }
+    }
+
+    async fn poll(&self, reach: Reach, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
+        let listed = match &self.feed.pattern {
+            Some(pattern) if self.tracks_time() => self.poll_series(pattern, reach, stop).await?,
+            _ => self.list_all(Channel::Poll, stop).await?,
+        };
+        self.ledger.note_poll(&self.feed.name).await?;
+        if listed.new > 0 {
+            tracing::debug!(feed = %self.feed.name, new = listed.new, calls = listed.calls, "discovered");
+        }
+        Ok(listed)
+    }
+
+    async fn poll_series(
+        &self,
+        pattern: &KeyPattern,
+        reach: Reach,
+        stop: &CancellationToken,
+    ) -> Result<Listed, DiscoverError> {
+        let series = self.series(pattern).await?;
+        let mut listed = Listed::default();
+        for position in self.ledger.series_positions(&self.feed.name, &series).await? {
+            let bound = self.bound(pattern, reach, &position);
+            let prefix = if position.series.starts_with(&self.feed.prefix) {
+                position.series.clone()
+            } else {
+                self.feed.prefix.clone()
+            };
+            listed.add(self.list(prefix, bound, Channel::Poll, stop).await?);
+        }
+        Ok(listed)
+    }
+
+    /// Where the listing of one series begins; `None` lists it from its first key.
+    fn bound(&self, pattern: &KeyPattern, reach: Reach, position: &SeriesPosition) -> Option<String> {
+        let from = match reach {
+            Reach::Tip => position.newest,
+            // A time too early to subtract from lists the whole series: more, never less.
+            Reach::LookBack => position.frontier().and_then(|time| time.checked_sub(self.feed.lookback).ok()),
+        };
+        from.or(self.feed.start_from).map(|from| pattern.lower_bound(&position.series, from))
+    }
+
+    /// The values of the parts that stand before the time, found by delimiter listing.
+    async fn series(&self, pattern: &KeyPattern) -> Result<Vec<String>, DiscoverError> {
+        let mut heads = vec![pattern.series_root().to_owned()];
+        for level in pattern.series_levels() {
+            let mut next = Vec::new();
+            for head in heads {
+                next.extend(self.children(&head, level.delimiter).await?.into_iter().map(|child| child + &level.rest));
+            }
+            heads = next;
+        }
+        Ok(heads)
+    }
+
+    async fn children(&self, head: &str, delimiter: char) -> Result<Vec<String>, DiscoverError> {
+        let mut request = ListRequest { prefix: head.to_owned(), delimiter: Some(delimiter), ..ListRequest::default() };
+        let mut children = Vec::new();
+        loop {
+            let page = self.store.list(&self.feed.bucket, &request).await?;
+            metrics::list_call(&self.feed.name, Channel::Poll);
+            children.extend(page.common_prefixes);
+            match page.next {
+                Some(token) => request.token = Some(token),
+                None => return Ok(children),
+            }
+        }
+    }
+
+    pub(super) fn report(&self, error: &DiscoverError, failures: u32) {
+        match error {
+            DiscoverError::S3(s3) => tracing::error!(feed = %self.feed.name, bucket = %self.feed.bucket, failures,
+                error.code = s3.code(), error = %s3, advice = s3.advice(), "the bucket cannot be listed"),
+            DiscoverError::Store(store) => tracing::warn!(feed = %self.feed.name, failures, error = %store,
+                "discovery cannot write to the ledger"),
+            DiscoverError::Stopped => {}
+        }
+    }
+}

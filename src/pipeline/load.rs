@@ -1,0 +1,343 @@
+//! Stage: decoded tuples become durable rows.
+//!
+//! [`stream`] is for objects of any size: fetch, decode and COPY run at the same pace, nothing is collected. [`group`]
+//! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
+//! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::feed::{Disposal, Feed};
+use crate::domain::lease::Lease;
+use crate::domain::object::ObjectRef;
+use crate::domain::ports::ObjectStore;
+use crate::domain::verdict::{Failure, Verdict};
+use crate::store::catalog::{Catalog, Shape};
+use crate::store::copy::{CopyTarget, Load, LoadedCounts};
+use crate::store::error::StoreError;
+use crate::store::pool::Pools;
+
+use super::decode::{self, DecodeError, Decoded, Decoding, Piece};
+use super::fetch::{self, Body, FetchError};
+
+/// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
+const FRAMES_AHEAD: usize = 2;
+
+/// Bodies of a group fetched at once.
+const GROUP_FETCHES: usize = 8;
+
+/// Encoded bytes one member of a group may take; whoever needs more is loaded alone, as a stream.
+const GROUP_MEMBER_BYTES: usize = 4 << 20;
+
+/// Why an object was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Fetching failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Decoding failed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// PostgreSQL failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server took another number of rows than we sent.
+    #[error("COPY took {copied} rows of the {sent} sent")]
+    Count {
+        /// Rows the server reports.
+        copied: u64,
+        /// Rows decoded.
+        sent: u64,
+    },
+    /// The decoder panicked: a bug of ours, confined to this object.
+    #[error("the decoder panicked")]
+    Panicked,
+}
+
+impl LoadError {
+    /// What follows for the object.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Fetch(error) => error.verdict(),
+            Self::Decode(error) => error.verdict(),
+            Self::Store(error) => error.verdict(),
+            Self::Count { .. } | Self::Panicked => Verdict::Suspect,
+        }
+    }
+
+    /// The failure as the ledger keeps it.
+    pub fn failure(&self) -> Failure {
+        let (code, advice): (Cow<'static, str>, &'static str) = match self {
+            Self::Fetch(error) => (error.code().into(), error.advice()),
+            Self::Decode(error) => (error.code().into(), error.advice()),
+            Self::Store(error) => return error.failure(),
+            Self::Count { .. } => ("E-COPY-COUNT".into(), "look for a trigger or rule on the table that drops rows"),
+            Self::Panicked => ("E-PANIC".into(), "please report this with the object; `keyfall skip` sets it aside"),
+        };
+        Failure { verdict: self.verdict(), code, detail: self.to_string(), advice }
+    }
+}
+
+/// What a load works with.
+#[derive(Clone)]
+pub struct Context {
+    /// Object store.
+    pub store: Arc<dyn ObjectStore>,
+    /// Connections.
+    pub pools: Pools,
+    /// Table shapes.
+    pub catalog: Arc<Catalog>,
+    /// Feed.
+    pub feed: Arc<Feed>,
+    /// How long S3 may stay silent.
+    pub patience: Duration,
+}
+
+/// Rows copied, everything checked, not yet committed.
+pub struct Ready {
+    load: Load,
+    counts: Vec<LoadedCounts>,
+    /// Bytes after decompression, for metrics.
+    pub decoded_bytes: u64,
+}
+
+impl Ready {
+    /// What will be committed.
+    pub fn counts(&self) -> &[LoadedCounts] {
+        &self.counts
+    }
+
+    /// Fence and COMMIT. Not to be cancelled; after an error the outcome is unknown.
+    pub async fn commit(self, feed: &Feed) -> Result<(), StoreError> {
+        let disposal = match feed.disposal {
+            Disposal::Keep => "none",
+            Disposal::Delete | Disposal::Archive { .. } => "pending",
+        };
+        self.load.commit(&self.counts, disposal, &feed.fingerprint).await
+    }
+}
+
+/// Streams one object into an open transaction.
+///
+/// May be dropped at any point: the connection closes and the server rolls back.
+pub async fn stream(context: &Context, lease: &Lease) -> Result<Ready, LoadError> {
+    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience).await?;
+    let copied = copy_stream(context, lease, &shape, &body).await;
+    match copied {
+        Ok(ready) => Ok(ready),
+        Err(error) => {
+            context.catalog.forget(&context.feed.table);
+            Err(cleared(error, &body).await)
+        }
+    }
+}
+
+async fn copy_stream(context: &Context, lease: &Lease, shape: &Arc<Shape>, body: &Body) -> Result<Ready, LoadError> {
+    let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
+    let pump = spawn_pump(context, &lease.object, shape, body, sender);
+    let (load, copied) = match pieces.recv().await {
+        Some(Piece::Target(target)) => {
+            let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
+            let copied = copy_frames(&mut load, shape, &target, &mut pieces, pump).await?;
+            (load, copied)
+        }
+        // Not one record, or an error before the first frame.
+        Some(Piece::Frame(_)) | None => {
+            let decoded = joined(pump.await)?;
+            (Load::begin(&context.pools, shape, &[lease]).await?, decoded)
+        }
+    };
+    let counts = counts(lease, copied, body).await?;
+    Ok(Ready { load, counts: vec![counts], decoded_bytes: copied.bytes })
+}
+
+/// Decoding runs beside COPY in a task of its own, so that parsing and the socket use two cores.
+fn spawn_pump(
+    context: &Context,
+    object: &ObjectRef,
+    shape: &Arc<Shape>,
+    body: &Body,
+    sender: mpsc::Sender<Piece>,
+) -> AbortOnDropHandle<Result<Decoded, DecodeError>> {
+    let (feed, shape, body) = (Arc::clone(&context.feed), Arc::clone(shape), body.clone());
+    let (object_id, size) = (object.id, object.size);
+    #[expect(clippy::disallowed_methods, reason = "the task is joined or aborted by the function that spawned it")]
+    let task = tokio::spawn(async move {
+        decode::pump(Decoding { feed: &feed, shape: &shape, object_id, size }, &body, sender).await
+    });
+    AbortOnDropHandle::new(task)
+}
+
+async fn copy_frames(
+    load: &mut Load,
+    shape: &Shape,
+    target: &CopyTarget,
+    pieces: &mut mpsc::Receiver<Piece>,
+    pump: AbortOnDropHandle<Result<Decoded, DecodeError>>,
+) -> Result<Decoded, LoadError> {
+    let mut rows = load.copy(shape, target).await?;
+    while let Some(piece) = pieces.recv().await {
+        if let Piece::Frame(frame) = piece {
+            rows.send(frame).await?;
+        }
+    }
+    // The channel also closes when the decoder failed: only its own word says that the object is complete.
+    let decoded = joined(pump.await)?;
+    let copied = rows.finish().await?;
+    if copied != decoded.rows {
+        return Err(LoadError::Count { copied, sent: decoded.rows });
+    }
+    Ok(decoded)
+}
+
+fn joined(outcome: Result<Result<Decoded, DecodeError>, tokio::task::JoinError>) -> Result<Decoded, LoadError> {
+    match outcome {
+        Ok(decoded) => Ok(decoded?),
+        Err(_panic) => Err(LoadError::Panicked),
+    }
+}
+
+/// The ledger's figures, only from a body that was read to its verified end.
+async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCounts, LoadError> {
+    let unread = || FetchError::Size { expected: lease.object.size, received: 0 };
+    let proof = body.proof().await.ok_or_else(unread)?;
+    Ok(LoadedCounts {
+        id: lease.object.id,
+        token: lease.token,
+        rows: i64::try_from(decoded.rows).unwrap_or(i64::MAX),
+        bytes: i64::try_from(proof.bytes).unwrap_or(i64::MAX),
+        sha256: proof.sha256,
+    })
+}
+
+/// Before content is blamed, the transport must be cleared: damaged bytes look like bad content.
+async fn cleared(error: LoadError, body: &Body) -> LoadError {
+    if error.verdict() != Verdict::Quarantine {
+        return error;
+    }
+    match body.clear_transport().await {
+        Ok(()) => error,
+        Err(damaged) => LoadError::Fetch(damaged),
+    }
+}
+
+/// One member of a group, decoded into memory.
+struct Member {
+    index: usize,
+    target: Option<CopyTarget>,
+    frames: Vec<Bytes>,
+    decoded: Decoded,
+    counts: LoadedCounts,
+}
+
+/// A group that could be prepared together.
+pub struct Grouped {
+    /// Transaction with the rows of all members; none where nobody could be prepared.
+    pub ready: Option<Ready>,
+    /// Indexes of the members in it.
+    pub members: Vec<usize>,
+    /// Members that failed by themselves, before any transaction.
+    pub failed: Vec<(usize, LoadError)>,
+}
+
+/// Loads several small objects in one transaction.
+///
+/// A member that cannot be decoded fails alone; members with another set of columns or too many bytes are in
+/// neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
+/// tried by itself.
+pub async fn group(context: &Context, leases: &[Lease]) -> Result<Grouped, LoadError> {
+    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    let preparations: Vec<_> =
+        leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &shape)).collect();
+    let prepared: Vec<Result<Option<Member>, LoadError>> =
+        stream::iter(preparations).buffered(GROUP_FETCHES).collect().await;
+
+    let mut failed = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
+    for (index, outcome) in prepared.into_iter().enumerate() {
+        match outcome {
+            Ok(member) => members.extend(member),
+            Err(error) => failed.push((index, error)),
+        }
+    }
+    let target = members.iter().find_map(|member| member.target.clone());
+    // An object without records fits any target.
+    members.retain(|member| member.target.is_none() || member.target == target);
+    let indexes = members.iter().map(|member| member.index).collect();
+    if members.is_empty() {
+        return Ok(Grouped { ready: None, members: indexes, failed });
+    }
+    let ready = copy_members(context, leases, &shape, target, members).await.inspect_err(|_| {
+        context.catalog.forget(&context.feed.table);
+    })?;
+    Ok(Grouped { ready: Some(ready), members: indexes, failed })
+}
+
+/// Fetches and decodes one member; `None` if it is too large after all.
+async fn prepare(context: &Context, index: usize, lease: &Lease, shape: &Shape) -> Result<Option<Member>, LoadError> {
+    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience).await?;
+    let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
+    let decoding = Decoding { feed: &context.feed, shape, object_id: lease.object.id, size: lease.object.size };
+    // Owns the receiver: giving up closes the channel, which ends the decoding.
+    let collect = async move {
+        let (mut target, mut frames, mut bytes) = (None, Vec::new(), 0);
+        while let Some(piece) = pieces.recv().await {
+            match piece {
+                Piece::Target(found) => target = Some(found),
+                Piece::Frame(frame) => {
+                    bytes += frame.len();
+                    frames.push(frame);
+                }
+            }
+            if bytes > GROUP_MEMBER_BYTES {
+                return None;
+            }
+        }
+        Some((target, frames))
+    };
+    let (decoded, collected) = futures::future::join(decode::pump(decoding, &body, sender), collect).await;
+    let Some((target, frames)) = collected else { return Ok(None) };
+    let decoded = match decoded {
+        Ok(decoded) => decoded,
+        Err(error) => return Err(cleared(LoadError::Decode(error), &body).await),
+    };
+    let counts = counts(lease, decoded, &body).await?;
+    Ok(Some(Member { index, target, frames, decoded, counts }))
+}
+
+async fn copy_members(
+    context: &Context,
+    leases: &[Lease],
+    shape: &Shape,
+    target: Option<CopyTarget>,
+    members: Vec<Member>,
+) -> Result<Ready, LoadError> {
+    let held: Vec<&Lease> = members.iter().filter_map(|member| leases.get(member.index)).collect();
+    let mut load = Load::begin(&context.pools, shape, &held).await?;
+    let sent: u64 = members.iter().map(|member| member.decoded.rows).sum();
+    let decoded_bytes = members.iter().map(|member| member.decoded.bytes).sum();
+    let mut counts = Vec::with_capacity(members.len());
+    if let Some(target) = target {
+        let mut rows = load.copy(shape, &target).await?;
+        for member in members {
+            for frame in member.frames {
+                rows.send(frame).await?;
+            }
+            counts.push(member.counts);
+        }
+        let copied = rows.finish().await?;
+        if copied != sent {
+            return Err(LoadError::Count { copied, sent });
+        }
+    } else {
+        counts.extend(members.into_iter().map(|member| member.counts));
+    }
+    Ok(Ready { load, counts, decoded_bytes })
+}

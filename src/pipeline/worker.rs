@@ -1,0 +1,266 @@
+//! One worker: takes leases through fetch, decode and load, and writes down what became of each.
+//!
+//! The only place that sequences the stages, the only one that logs an object's failure.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::config::workers::Workers;
+use crate::domain::backoff;
+use crate::domain::lease::Lease;
+use crate::domain::verdict::{Failure, Verdict};
+use crate::store::copy::LoadedCounts;
+use crate::store::error::StoreError;
+use crate::store::ledger::{Ledger, Settlement};
+use crate::telemetry::metrics::{self, ObjectOutcome, RowOutcome};
+
+use super::discover::Discoverer;
+use super::load::{self, LoadError, Ready};
+use super::renew::Held;
+
+/// Tries to read the outcome of a commit back. Afterwards the lease is left to expire: the ledger, asked by the next
+/// owner, knows.
+const READ_BACKS: u32 = 5;
+
+/// What all workers of a feed share.
+pub struct Worker {
+    /// What a load works with.
+    pub load: load::Context,
+    /// Ledger.
+    pub ledger: Ledger,
+    /// Leases of this instance.
+    pub held: Held,
+    /// Bounds and delays.
+    pub limits: Workers,
+    /// Looks a key up again whose version changed.
+    pub discoverer: Arc<Discoverer>,
+    /// Wakes the disposer.
+    pub loaded: Arc<Notify>,
+    /// Shutdown's last word: roll back now.
+    pub abort: CancellationToken,
+}
+
+impl Worker {
+    /// Works through the leases of one permit.
+    pub async fn run(&self, mut leases: Vec<Lease>) {
+        let switch = self.abort.child_token();
+        let _held = self.held.enter(&leases, &switch);
+        if leases.len() > 1 {
+            leases = self.group(leases, &switch).await;
+        }
+        for lease in leases {
+            let span = tracing::info_span!("object", feed = %self.feed(), object.key = %lease.object.uri());
+            self.single(lease, &switch).instrument(span).await;
+        }
+    }
+
+    fn feed(&self) -> &crate::domain::feed::FeedName {
+        &self.load.feed.name
+    }
+
+    /// Loads small objects together; answers those that have to be loaded one by one.
+    async fn group(&self, leases: Vec<Lease>, switch: &CancellationToken) -> Vec<Lease> {
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            // Dropping the load closes its connection, the server rolls back.
+            () = switch.cancelled() => return self.give_back(leases).await,
+            outcome = load::group(&self.load, &leases) => outcome,
+        };
+        let grouped = match outcome {
+            Ok(grouped) => grouped,
+            Err(error) if spares_the_others(&error) => {
+                tracing::debug!(feed = %self.feed(), error = %error, "group taken apart");
+                return leases;
+            }
+            Err(error) => {
+                let failure = error.failure();
+                for lease in leases {
+                    self.settle(&lease, &failure).await;
+                }
+                return Vec::new();
+            }
+        };
+        let mut leases: Vec<Option<Lease>> = leases.into_iter().map(Some).collect();
+        for (index, error) in grouped.failed {
+            if let Some(lease) = leases.get_mut(index).and_then(Option::take) {
+                self.settle(&lease, &error.failure()).await;
+            }
+        }
+        let together: Vec<Lease> =
+            grouped.members.iter().filter_map(|index| leases.get_mut(*index).and_then(Option::take)).collect();
+        let mut alone: Vec<Lease> = leases.into_iter().flatten().collect();
+        if let Some(ready) = grouped.ready {
+            alone.extend(self.commit(together, ready, begun).await);
+        }
+        alone
+    }
+
+    async fn single(&self, lease: Lease, switch: &CancellationToken) {
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            () = switch.cancelled() => {
+                self.give_back(vec![lease]).await;
+                return;
+            }
+            outcome = load::stream(&self.load, &lease) => outcome,
+        };
+        match outcome {
+            // A load of one object leaves nothing to be tried alone.
+            Ok(ready) => drop(self.commit(vec![lease], ready, begun).await),
+            Err(error) => self.settle(&lease, &error.failure()).await,
+        }
+    }
+
+    /// Commits and believes only what the ledger answers afterwards. Answers the members of a group that did not load
+    /// for what may be one member's fault, a deferred constraint for instance: each has to be tried alone.
+    ///
+    /// Killed before COMMIT reached the server: nothing happened, the leases expire. Killed after: rows and ledger
+    /// are durable, the next start goes on with disposal. Running twice: the fence lets one of them through.
+    async fn commit(&self, leases: Vec<Lease>, ready: Ready, begun: Instant) -> Vec<Lease> {
+        let counts = ready.counts().to_vec();
+        let decoded_bytes = ready.decoded_bytes;
+        let committed = ready.commit(&self.load.feed).await;
+        let held: Vec<(i64, Uuid)> = leases.iter().map(|lease| (lease.object.id, lease.token)).collect();
+        let Some(loaded) = self.read_back(&held).await else {
+            tracing::error!(feed = %self.feed(), objects = leases.len(),
+                "the outcome of a commit could not be read back; the leases are left to expire");
+            return Vec::new();
+        };
+        metrics::decoded_bytes(self.feed(), decoded_bytes);
+        let failure = not_committed(committed.as_ref().err());
+        let is_shared = leases.len() > 1 && may_be_one_members(failure.verdict);
+        let mut alone = Vec::new();
+        for lease in leases {
+            if loaded.contains(&lease.object.id) {
+                let count = counts.iter().find(|count| count.id == lease.object.id);
+                self.celebrate(&lease, count, begun);
+            } else if is_shared {
+                alone.push(lease);
+            } else {
+                // While a COMMIT is still on its way, the row is locked and this waits for it; if it arrives, the
+                // row is `loaded` and this changes nothing.
+                self.settle(&lease, &failure).await;
+            }
+        }
+        if !loaded.is_empty() {
+            self.loaded.notify_one();
+            if let Ok(true) = self.ledger.clear_halt(self.feed()).await {
+                tracing::info!(feed = %self.feed(), "the feed loads again");
+            }
+        }
+        alone
+    }
+
+    async fn read_back(&self, held: &[(i64, Uuid)]) -> Option<std::collections::HashSet<i64>> {
+        for attempt in 1..=READ_BACKS {
+            match self.ledger.loaded_among(held).await {
+                Ok(loaded) => return Some(loaded),
+                Err(error) => tracing::warn!(feed = %self.feed(), error = %error, attempt, "read-back failed"),
+            }
+            tokio::time::sleep(self.delay(attempt)).await;
+        }
+        None
+    }
+
+    fn celebrate(&self, lease: &Lease, counts: Option<&LoadedCounts>, begun: Instant) {
+        let rows = counts.map_or(0, |counts| counts.rows.unsigned_abs());
+        let outcome = if rows == 0 { ObjectOutcome::Empty } else { ObjectOutcome::Loaded };
+        let feed = self.feed();
+        metrics::object(feed, outcome);
+        metrics::rows(feed, RowOutcome::Read, rows);
+        metrics::rows(feed, RowOutcome::Loaded, rows);
+        metrics::read_bytes(feed, lease.object.size);
+        metrics::object_duration(feed, begun.elapsed());
+        let latency = Timestamp::now().duration_since(lease.object.visible_at);
+        metrics::latency(feed, latency.unsigned_abs());
+        tracing::debug!(feed = %feed, object.key = %lease.object.uri(), object.size_bytes = lease.object.size, rows,
+            duration_ms = begun.elapsed().as_millis(), "loaded");
+    }
+
+    /// Ends a lease that did not load, and logs why, once.
+    async fn settle(&self, lease: &Lease, failure: &Failure) {
+        let settlement = Settlement::of(failure.verdict, lease, self.limits.max_attempts, self.delay(lease.attempt));
+        self.report(lease, failure, settlement);
+        if failure.verdict == Verdict::Halt {
+            let halted = self.ledger.halt(self.feed(), failure, self.limits.retry_min, self.limits.retry_max).await;
+            if let Err(error) = halted {
+                tracing::warn!(feed = %self.feed(), error = %error, "the feed could not be paused");
+            }
+        }
+        match self.ledger.settle(lease, settlement, failure).await {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(object.key = %lease.object.uri(), "the lease had passed on; nothing written"),
+            // The lease expires and the object is tried again: nothing is lost, only time.
+            Err(error) => tracing::warn!(object.key = %lease.object.uri(), error = %error, "lease left to expire"),
+        }
+        if matches!(failure.verdict, Verdict::Superseded) {
+            self.discoverer.look_again(&lease.object.key).await;
+        }
+    }
+
+    fn report(&self, lease: &Lease, failure: &Failure, settlement: Settlement) {
+        let quarantined = settlement == Settlement::Quarantined;
+        let outcome = if quarantined { ObjectOutcome::Quarantined } else { ObjectOutcome::from(failure.verdict) };
+        metrics::object(self.feed(), outcome);
+        let (key, attempt) = (lease.object.uri(), lease.attempt);
+        let Failure { code, detail, advice, .. } = failure;
+        if quarantined {
+            tracing::error!(feed = %self.feed(), object.key = %key, lease.attempt = attempt, error.code = %code,
+                error = %detail, advice = %advice, "object quarantined, nothing of it loaded");
+        } else if failure.verdict == Verdict::Halt {
+            tracing::error!(feed = %self.feed(), object.key = %key, error.code = %code, error = %detail,
+                advice = %advice, "feed paused; it tries again by itself");
+        } else {
+            tracing::warn!(feed = %self.feed(), object.key = %key, lease.attempt = attempt, error.code = %code,
+                error = %detail, outcome = outcome.as_str(), "object not loaded");
+        }
+    }
+
+    async fn give_back(&self, leases: Vec<Lease>) -> Vec<Lease> {
+        let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
+        for _ in &leases {
+            metrics::object(self.feed(), ObjectOutcome::Released);
+        }
+        match self.ledger.release(&tokens).await {
+            Ok(released) => tracing::info!(feed = %self.feed(), released, "leases given back"),
+            Err(error) => tracing::warn!(feed = %self.feed(), error = %error, "leases left to expire"),
+        }
+        Vec::new()
+    }
+
+    fn delay(&self, failures: u32) -> std::time::Duration {
+        backoff::delay(failures, self.limits.retry_min, self.limits.retry_max, fastrand::f64())
+    }
+}
+
+/// Whether a group's failure may be one member's own, so that the others should be tried alone.
+fn spares_the_others(error: &LoadError) -> bool {
+    match error {
+        LoadError::Store(StoreError::Transition { .. } | StoreError::ShapeChanged) => true,
+        error => may_be_one_members(error.verdict()),
+    }
+}
+
+/// Whether a group's failure may lie in the content of one member.
+fn may_be_one_members(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Quarantine | Verdict::Suspect)
+}
+
+fn not_committed(error: Option<&StoreError>) -> Failure {
+    match error {
+        Some(error) => error.failure(),
+        // `commit()` said yes and the ledger says no: the server rolled back behind the driver's back.
+        None => Failure {
+            verdict: Verdict::Suspect,
+            code: "E-COMMIT-UNDONE".into(),
+            detail: "COMMIT was answered, but the ledger does not have the object as loaded".to_owned(),
+            advice: "nothing to do: the object is tried again",
+        },
+    }
+}
