@@ -2,6 +2,7 @@
 //!
 //! Only built with the feature `demo`; the daemon itself never depends on it.
 
+pub mod command;
 pub mod postgres;
 pub mod proxy;
 pub mod s3;

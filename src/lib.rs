@@ -22,9 +22,14 @@ pub mod store;
 
 pub mod pipeline;
 
+pub mod operate;
+
+pub mod cli;
 pub mod http;
 
+pub mod app;
 pub mod engine;
+pub mod lifecycle;
 
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -1,0 +1,248 @@
+//! The shape of the command line. The doc comments here are the help texts and the manual page.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::Sources;
+use crate::domain::state::State;
+
+use super::output::ColorChoice;
+
+/// What `--version` says: enough to tell two builds apart in a bug report.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let commit = option_env!("KEYFALL_COMMIT").unwrap_or("unknown");
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let features = if cfg!(feature = "demo") { "demo" } else { "none" };
+    format!("{}\ncommit: {commit}\nbuild: {build}\nfeatures: {features}", env!("CARGO_PKG_VERSION"))
+});
+
+/// Lands every new S3 object in PostgreSQL exactly once, at COPY speed, and can prove it.
+#[derive(Debug, Parser)]
+#[command(name = "keyfall", version, long_version = LONG_VERSION.as_str(), max_term_width = 100, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed (or several kinds of trouble), 2 usage, 3 finished with quarantined objects, 10 S3, \
+11 PostgreSQL, 12 ledger schema, 78 configuration.";
+
+/// Flags every command takes, before or after its name.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// Configuration file; else `$KEYFALL_CONFIG`, ./keyfall.toml, /etc/keyfall/keyfall.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Override one key, such as workers.max=8; over files and environment; repeatable
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Results as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Colour results: auto, always or never; auto heeds `NO_COLOR`
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, hide_possible_values = true)]
+    pub(super) color: ColorChoice,
+    /// Log more; twice for everything of ours
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verbosity {
+    /// Errors.
+    Quiet,
+    /// What the configuration says, or warnings where the command is no daemon.
+    Normal,
+    /// Each object.
+    Verbose,
+    /// Everything of ours.
+    Everything,
+}
+
+impl Global {
+    pub(super) fn sources(&self, environment: BTreeMap<String, String>) -> Sources {
+        Sources { file: self.config.clone(), environment, overrides: self.set.clone() }
+    }
+
+    pub(super) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Verbose,
+            (false, _) => Verbosity::Everything,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Discover, load and dispose of objects until told to stop
+    Run(RunArgs),
+    /// Look whether everything the configuration needs is there and permitted
+    Check(CheckArgs),
+    /// Show where every feed stands; needs no running daemon
+    Status,
+    /// List objects of the ledger, oldest key time first
+    Objects(ObjectsArgs),
+    /// Send objects back to be loaded again
+    Retry(ReviseArgs),
+    /// Set objects aside for good
+    Skip(ReviseArgs),
+    /// Stop loading a feed until it is resumed; running loads finish
+    Pause(PauseArgs),
+    /// Go on with a paused feed
+    Resume(ResumeArgs),
+    /// List whole prefixes into the ledger now
+    Sweep(SweepArgs),
+    /// Create the ledger, or bring it to this program's schema version
+    Migrate,
+    /// Show or check the configuration
+    Config(ConfigArgs),
+    /// Ask a running daemon whether it is ready; for container healthchecks
+    Health(HealthArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
+    /// Show it at work on this machine alone: S3 and PostgreSQL are started, used and removed again
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::command::Arguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// One pass: sweep every feed, load and dispose of what is found, then end
+    #[arg(long)]
+    pub(super) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Only the configuration: ask neither PostgreSQL nor the object store
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ObjectsArgs {
+    /// Only this feed
+    #[arg(long, value_name = "FEED")]
+    pub(super) feed: Option<String>,
+    /// Only these states, such as pending,quarantined
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(super) state: Vec<State>,
+    /// Only keys that contain this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key: Option<String>,
+    /// Only this ledger id, with everything known of it; repeatable
+    #[arg(long, value_name = "ID")]
+    pub(super) id: Vec<i64>,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: u32,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
+#[command(group = clap::ArgGroup::new("selection").required(true).multiple(true)
+    .args(["feed", "state", "key", "id", "all"]))]
+pub(super) struct ReviseArgs {
+    /// Only this feed
+    #[arg(long, value_name = "FEED")]
+    pub(super) feed: Option<String>,
+    /// Only these states, such as quarantined,missing [default: quarantined, unless ids are named]
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(super) state: Vec<State>,
+    /// Only keys that contain this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key: Option<String>,
+    /// Only these ledger ids, whatever their state
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    pub(super) id: Vec<i64>,
+    /// Objects of all feeds
+    #[arg(long, conflicts_with_all = ["feed", "id"])]
+    all: bool,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PauseArgs {
+    /// Feed
+    #[arg(value_name = "FEED")]
+    pub(super) feed: String,
+    /// Why, for whoever looks at `status`
+    #[arg(long, value_name = "TEXT", default_value = "paused by an operator")]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// Feed
+    #[arg(value_name = "FEED")]
+    pub(super) feed: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SweepArgs {
+    /// Only this feed
+    #[arg(long, value_name = "FEED")]
+    pub(super) feed: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(super) command: ConfigCommand,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print every key and what holds for it; secrets are masked
+    Show {
+        /// Say where each value was set
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Look whether the configuration is valid; all problems at once
+    Check,
+    /// Print the JSON Schema of the file, for editors
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HealthArgs {
+    /// What to ask [default: /readyz on http.listen]
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// Shell
+    #[arg(value_enum)]
+    pub(super) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The page of this command [default: of keyfall itself]
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Option<String>,
+}
