@@ -1,0 +1,30 @@
+//! Integration tests: the real engine on a real PostgreSQL and an in-process S3.
+//!
+//! One binary, one module per promise; `support` holds the services.
+
+#![cfg(feature = "demo")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this crate is a test: a panic is its verdict"
+)]
+
+mod bodies;
+mod commit;
+mod dialects;
+mod discovery;
+mod disposal;
+mod input;
+mod instances;
+mod kill;
+mod leases;
+mod lifecycle;
+mod loads;
+mod realdata;
+mod replaced;
+mod scale;
+mod support;
+mod targets;
+mod turns;
+mod types;
