@@ -223,11 +223,11 @@ impl Worker {
     }
 
     async fn give_back(&self, leases: Vec<Lease>) -> Vec<Lease> {
-        let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
+        let held: Vec<(i64, Uuid)> = leases.iter().map(|lease| (lease.object.id, lease.token)).collect();
         for _ in &leases {
             metrics::object(self.feed(), ObjectOutcome::Released);
         }
-        match self.ledger.release(&tokens).await {
+        match self.ledger.release(&held).await {
             Ok(released) => tracing::info!(feed = %self.feed(), released, "leases given back"),
             Err(error) => tracing::warn!(feed = %self.feed(), error = %error, "leases left to expire"),
         }

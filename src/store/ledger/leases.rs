@@ -75,11 +75,12 @@ impl Ledger {
     }
 
     /// Gives leases back untouched: shutdown, or a group taken apart.
-    pub async fn release(&self, tokens: &[Uuid]) -> Result<u64, StoreError> {
-        if tokens.is_empty() {
+    pub async fn release(&self, held: &[(i64, Uuid)]) -> Result<u64, StoreError> {
+        if held.is_empty() {
             return Ok(0);
         }
-        let rows = self.query(RELEASE, &[&tokens]).await?;
+        let (ids, tokens): (Vec<i64>, Vec<Uuid>) = held.iter().copied().unzip();
+        let rows = self.query(RELEASE, &[&ids, &tokens]).await?;
         Ok(rows.len() as u64)
     }
 }
@@ -141,9 +142,10 @@ const EXPIRE: &str = "-- ledger::expire_leases
       FROM expired e WHERE o.id = e.id AND o.state = 'leased'
     RETURNING o.id";
 
+/// By id as well, like renewal: tokens have no index.
 const RELEASE: &str = "-- ledger::release
     UPDATE keyfall.objects
        SET state = 'pending', lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL,
            attempt = greatest(attempt - 1, 0)
-     WHERE lease_token = ANY($1) AND state = 'leased'
+     WHERE id = ANY($1) AND lease_token = ANY($2) AND state = 'leased'
     RETURNING id";
