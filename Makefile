@@ -5,7 +5,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 CARGO ?= cargo
-CARGO_TEST_FLAGS := --locked --features demo
+CARGO_TEST_FLAGS := --locked --features demo,failpoints
 
 .PHONY: help
 help: ## list the targets
@@ -27,14 +27,14 @@ demo: ## load made-up objects from an embedded S3 into a throwaway PostgreSQL; K
 test: ## format, lints and all tests
 	@scripts/setup.sh test
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features demo -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
 	$(CARGO) test $(CARGO_TEST_FLAGS)
 
 .PHONY: lint
 lint: ## format, lints and shell scripts, no tests
 	@scripts/setup.sh lint
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features demo -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
 	shellcheck .ci/run scripts/*.sh
 
 .PHONY: bench

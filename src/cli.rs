@@ -10,6 +10,8 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod exit;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod health;
 mod manual;
 mod migrate;
@@ -80,6 +82,8 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Health(args) => health::health(&session, &args),
         Command::Completions(args) => manual::completions(&session, &args),
         Command::Man(args) => manual::man(&session, &args),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints(args) => failpoints::failpoints(&session, args.command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&session, args),
     }

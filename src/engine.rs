@@ -96,6 +96,8 @@ impl Engine {
             ledger: self.ledger.clone(),
             feed: Arc::clone(feed),
             discoverer: Arc::clone(&discoverer),
+            // A dead instance's loads and disposals are taken over after the same time.
+            taken_for: config.workers.lease,
             loaded: Arc::clone(&loaded),
         };
         self.tracker.spawn(disposer.run(self.stop.clone()));

@@ -15,6 +15,7 @@
 pub mod domain;
 
 pub mod config;
+pub mod failpoint;
 pub mod telemetry;
 
 pub mod aws;

@@ -18,20 +18,22 @@ use std::path::{Path, PathBuf};
 /// Module and the modules it may import; itself is understood. A third level (`config::telemetry`) narrows the right.
 ///
 /// `app` wires everything, `demo` starts everything; both may import what they like.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("config", &["domain"]),
+    // Steps at which tests strike; in a release they are empty functions.
+    ("failpoint", &["domain", "config"]),
     // The log settings are the one section that telemetry itself carries out.
     ("telemetry", &["domain", "config::telemetry"]),
     ("lifecycle", &["telemetry"]),
     ("aws", &["domain", "config", "telemetry"]),
-    ("store", &["domain", "config", "telemetry"]),
-    ("pipeline", &["domain", "config", "telemetry", "store"]),
+    ("store", &["domain", "config", "telemetry", "failpoint"]),
+    ("pipeline", &["domain", "config", "telemetry", "store", "failpoint"]),
     // One running configuration: wires stages, knows no command line, no listener and no SDK.
     ("engine", &["domain", "config", "telemetry", "store", "pipeline"]),
     ("operate", &["domain", "config", "telemetry", "store", "pipeline"]),
     ("http", &["domain", "config", "telemetry", "store", "operate"]),
-    ("cli", &["domain", "config", "telemetry", "store", "operate", "app", "demo"]),
+    ("cli", &["domain", "config", "telemetry", "store", "operate", "app", "demo", "failpoint"]),
     ("main", &["app", "cli", "config", "telemetry"]),
 ];
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::http::Http;
 use crate::config::{self, Config, Loaded, Sources};
 use crate::engine::{Discovery, Engine};
+use crate::failpoint::{self, Point};
 use crate::http::router::{Sources as Routes, router};
 use crate::http::server;
 use crate::lifecycle::{Request, SignalStream, forced_exit_code, service};
@@ -93,6 +94,7 @@ impl Daemon {
     async fn stop(&self, signal: i32, signals: &mut SignalStream) -> u8 {
         tracing::info!(signal, grace_s = self.config.lifecycle.grace.as_secs(), "stopping: running loads may finish");
         service::stopping();
+        failpoint::pass(Point::ShutdownBegun).await;
         tokio::select! {
             () = self.engine.drain() => {
                 tracing::info!("stopped");
@@ -113,6 +115,7 @@ impl Daemon {
         metrics::config_reload(outcome, Timestamp::now());
         match replaced {
             Ok(old) => {
+                failpoint::pass(Point::ReloadApplied).await;
                 tracing::info!(feeds = self.config.feeds.len(), "configuration reloaded");
                 service::status("loading");
                 #[expect(clippy::disallowed_methods, reason = "drains beside its successor and ends by itself")]

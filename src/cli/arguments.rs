@@ -16,7 +16,12 @@ use super::output::ColorChoice;
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     let commit = option_env!("KEYFALL_COMMIT").unwrap_or("unknown");
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    let features = if cfg!(feature = "demo") { "demo" } else { "none" };
+    let features = match (cfg!(feature = "demo"), cfg!(feature = "failpoints")) {
+        (false, false) => "none",
+        (true, false) => "demo",
+        (false, true) => "failpoints",
+        (true, true) => "demo, failpoints",
+    };
     format!("{}\ncommit: {commit}\nbuild: {build}\nfeatures: {features}", env!("CARGO_PKG_VERSION"))
 });
 
@@ -119,6 +124,23 @@ pub(super) enum Command {
     /// Show it at work on this machine alone: S3 and PostgreSQL are started, used and removed again
     #[cfg(feature = "demo")]
     Demo(crate::demo::command::Arguments),
+    /// Steps at which a test may kill, hold or fail this build
+    #[cfg(feature = "failpoints")]
+    Failpoints(FailpointsArgs),
+}
+
+#[cfg(feature = "failpoints")]
+#[derive(Debug, Args)]
+pub(super) struct FailpointsArgs {
+    #[command(subcommand)]
+    pub(super) command: FailpointsCommand,
+}
+
+#[cfg(feature = "failpoints")]
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum FailpointsCommand {
+    /// Print every step with what has just happened there
+    List,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,9 @@ use super::exit::{Exit, Failure};
 use super::session::{Kind, Session, block_on};
 
 pub(super) fn run(session: &Session, args: &RunArgs) -> Result<Exit, Failure> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoint::check()
+        .map_err(|problem| Failure::new(Exit::Usage, problem, "`keyfall failpoints list` names the steps"))?;
     let loaded = session.load(Kind::Service)?;
     let mode = if args.once { Mode::Once } else { Mode::Daemon };
     let config = loaded.config.clone();

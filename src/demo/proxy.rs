@@ -55,6 +55,26 @@ struct Settings {
     flow: Flow,
 }
 
+/// Something the proxy did, in the order that it shares with other logs of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Place in the common order.
+    pub seq: u64,
+    /// What it did.
+    pub what: What,
+}
+
+/// What a proxy logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A connection was accepted.
+    Accepted,
+    /// A trigger was carried out.
+    Struck(Action),
+    /// A connection was reset.
+    Reset,
+}
+
 /// What the handle and all connections share.
 #[derive(Debug)]
 struct Control {
@@ -64,6 +84,8 @@ struct Control {
     reset: Mutex<CancellationToken>,
     accepted: AtomicU64,
     hits: [AtomicU64; 5],
+    sequence: Arc<AtomicU64>,
+    log: Mutex<Vec<Event>>,
 }
 
 impl Control {
@@ -78,7 +100,16 @@ impl Control {
         }
     }
 
+    /// Logs under the lock, so that events stand in the order of their numbers.
+    fn note(&self, what: What) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push(Event { seq: self.sequence.fetch_add(1, Ordering::SeqCst), what });
+    }
+
     fn struck(&self, fault: Fault) {
+        if fault == Fault::Reset {
+            self.note(What::Reset);
+        }
         self.counter(fault).fetch_add(1, Ordering::SeqCst);
     }
 
@@ -105,6 +136,14 @@ impl Proxy {
     /// # Errors
     /// No port could be had.
     pub async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_with_sequence(upstream, Arc::default()).await
+    }
+
+    /// The same, numbering its log from a counter that other logs of a test share.
+    ///
+    /// # Errors
+    /// No port could be had.
+    pub async fn start_with_sequence(upstream: SocketAddr, sequence: Arc<AtomicU64>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen on a free port")?;
         let address = listener.local_addr().context("listen on a free port")?;
         let control = Arc::new(Control {
@@ -113,6 +152,8 @@ impl Proxy {
             reset: Mutex::default(),
             accepted: AtomicU64::new(0),
             hits: Default::default(),
+            sequence,
+            log: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let serve = accept(listener, upstream, Arc::clone(&control));
@@ -170,6 +211,11 @@ impl Proxy {
         self.control.counter(fault).load(Ordering::SeqCst)
     }
 
+    /// What it did so far, in order.
+    pub fn log(&self) -> Vec<Event> {
+        self.control.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.control.accepted.load(Ordering::SeqCst)
@@ -188,6 +234,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, control: Arc<Contro
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         control.accepted.fetch_add(1, Ordering::SeqCst);
+        control.note(What::Accepted);
         let control = Arc::clone(&control);
         connections.spawn(async move {
             match TcpStream::connect(upstream).await {

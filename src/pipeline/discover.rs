@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::feed::Feed;
 use crate::domain::ports::{ListRequest, ObjectStore, S3Error};
 use crate::domain::state::Channel;
+use crate::failpoint::{self, Injected, Point};
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
 
@@ -36,6 +37,12 @@ pub enum DiscoverError {
     /// We are shutting down.
     #[error("listing was stopped")]
     Stopped,
+}
+
+impl From<Injected> for DiscoverError {
+    fn from(injected: Injected) -> Self {
+        Self::Store(injected.into())
+    }
 }
 
 /// Discovery of one feed.
@@ -69,6 +76,7 @@ impl Discoverer {
     pub async fn sweep(&self, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
         let listed = self.list_all(Channel::Sweep, stop).await?;
         self.ledger.note_sweep(&self.feed.name).await?;
+        failpoint::reach(Point::DiscoverSwept).await?;
         Ok(listed)
     }
 

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::config::feed::Feed;
 use crate::config::workers::Workers;
 use crate::domain::lease::Lease;
+use crate::failpoint::{self, Point};
 use crate::store::ledger::{LeaseLimits, Ledger};
 use crate::telemetry::metrics;
 
@@ -143,6 +144,7 @@ impl Dispatcher {
                 lane.idle_since = Some(Instant::now());
                 continue;
             }
+            failpoint::reach(Point::LeaseTaken).await?;
             self.next = index + 1;
             return Ok(Some((index, leases)));
         }

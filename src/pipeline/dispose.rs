@@ -15,6 +15,7 @@ use crate::config::feed::{Disposal, Feed};
 use crate::domain::backoff;
 use crate::domain::object::ObjectRef;
 use crate::domain::ports::{CopyRequest, DeleteRequest, Head, ObjectStore, S3Error};
+use crate::failpoint::{self, Point};
 use crate::store::error::StoreError;
 use crate::store::ledger::{Disposed, Ledger, Loaded};
 use crate::telemetry::metrics::{self, DisposalAction, DisposalOutcome, Stage};
@@ -25,8 +26,6 @@ use super::discover::Discoverer;
 const BATCH: usize = 1000;
 /// Server-side copies at once.
 const COPIES: usize = 16;
-/// After this long an unfinished batch is taken again, by whichever instance.
-const TAKEN_FOR: Duration = Duration::from_mins(1);
 /// Look at the outbox at least this often: delays run out, other instances die.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Delays after failures.
@@ -42,6 +41,8 @@ pub struct Disposer {
     pub feed: Arc<Feed>,
     /// Looks up keys whose version changed.
     pub discoverer: Arc<Discoverer>,
+    /// After this long an unfinished batch is taken again, by whichever instance.
+    pub taken_for: Duration,
     /// Rung after a load.
     pub loaded: Arc<Notify>,
 }
@@ -80,7 +81,7 @@ impl Disposer {
             return self.ledger.keep_instead(&self.feed.name).await.map(drop);
         }
         while !stop.is_cancelled() {
-            let batch = self.ledger.take_disposals(&self.feed.name, BATCH, TAKEN_FOR).await?;
+            let batch = self.ledger.take_disposals(&self.feed.name, BATCH, self.taken_for).await?;
             if batch.is_empty() {
                 return Ok(());
             }
@@ -93,11 +94,14 @@ impl Disposer {
     /// back and finds each step done or undone by itself.
     async fn batch(&self, batch: Vec<Loaded>) -> Result<(), StoreError> {
         let begun = std::time::Instant::now();
+        failpoint::reach(Point::DisposeTaken).await?;
         let (copied, mut outcomes) = match &self.feed.disposal {
             Disposal::Archive { bucket, prefix } => self.archive(batch, bucket, prefix).await,
             Disposal::Delete | Disposal::Keep => (batch.into_iter().map(|loaded| (loaded, None)).collect(), Vec::new()),
         };
+        failpoint::reach(Point::DisposeArchived).await?;
         outcomes.extend(self.delete(copied).await);
+        failpoint::reach(Point::DisposeDeleted).await?;
         metrics::stage(Stage::Dispose, metrics::Outcome::Ok, begun.elapsed());
         self.write_down(outcomes).await
     }
@@ -112,6 +116,7 @@ impl Disposer {
         let copies: Vec<_> = stream::iter(batch)
             .map(|loaded| async move {
                 let copied = self.copy(loaded.object(), bucket, prefix).await;
+                failpoint::pass(Point::DisposeCopied).await;
                 (loaded, copied)
             })
             .buffer_unordered(COPIES)
@@ -243,6 +248,7 @@ impl Disposer {
                 failed = failed.len(), "disposals failed; they are tried again");
         }
         self.ledger.mark_disposed(&done).await?;
+        failpoint::reach(Point::DisposeMarked).await?;
         self.ledger.postpone_disposals(&failed).await?;
         for key in look_again {
             self.discoverer.look_again(&key).await;

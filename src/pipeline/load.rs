@@ -18,6 +18,7 @@ use crate::domain::lease::Lease;
 use crate::domain::object::ObjectRef;
 use crate::domain::ports::ObjectStore;
 use crate::domain::verdict::{Failure, Verdict};
+use crate::failpoint::{self, Injected, Point};
 use crate::store::catalog::{Catalog, Shape};
 use crate::store::copy::{CopyTarget, Load, LoadedCounts};
 use crate::store::error::StoreError;
@@ -84,6 +85,12 @@ impl LoadError {
     }
 }
 
+impl From<Injected> for LoadError {
+    fn from(injected: Injected) -> Self {
+        Self::Store(injected.into())
+    }
+}
+
 /// What a load works with.
 #[derive(Clone)]
 pub struct Context {
@@ -129,6 +136,7 @@ impl Ready {
 pub async fn stream(context: &Context, lease: &Lease) -> Result<Ready, LoadError> {
     let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience).await?;
+    failpoint::reach(Point::FetchOpened).await?;
     let copied = copy_stream(context, lease, &shape, &body).await;
     match copied {
         Ok(ready) => Ok(ready),
@@ -283,6 +291,7 @@ pub async fn group(context: &Context, leases: &[Lease]) -> Result<Grouped, LoadE
 /// Fetches and decodes one member; `None` if it is too large after all.
 async fn prepare(context: &Context, index: usize, lease: &Lease, shape: &Shape) -> Result<Option<Member>, LoadError> {
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience).await?;
+    failpoint::reach(Point::FetchOpened).await?;
     let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
     let decoding = Decoding { feed: &context.feed, shape, object_id: lease.object.id, size: lease.object.size };
     // Owns the receiver: giving up closes the channel, which ends the decoding.

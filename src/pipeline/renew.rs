@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::domain::lease::Lease;
+use crate::failpoint::{self, Point};
 use crate::store::ledger::Ledger;
 use crate::telemetry::metrics;
 
@@ -78,6 +79,7 @@ pub async fn run(ledger: Ledger, held: Held, lease: Duration, stop: Cancellation
             }
             Err(error) => tracing::warn!(error = %error, "leases could not be renewed"),
         }
+        failpoint::pass(Point::LeaseRenewed).await;
         match ledger.expire_leases().await {
             Ok(0) => {}
             Ok(expired) => {

@@ -15,6 +15,7 @@ use crate::config::workers::Workers;
 use crate::domain::backoff;
 use crate::domain::lease::Lease;
 use crate::domain::verdict::{Failure, Verdict};
+use crate::failpoint::{self, Point};
 use crate::store::copy::LoadedCounts;
 use crate::store::error::StoreError;
 use crate::store::ledger::{Ledger, Settlement};
@@ -132,6 +133,7 @@ impl Worker {
                 "the outcome of a commit could not be read back; the leases are left to expire");
             return Vec::new();
         };
+        failpoint::pass(Point::CommitReadBack).await;
         metrics::decoded_bytes(self.feed(), decoded_bytes);
         let failure = not_committed(committed.as_ref().err());
         let is_shared = leases.len() > 1 && may_be_one_members(failure.verdict);
@@ -187,6 +189,7 @@ impl Worker {
     async fn settle(&self, lease: &Lease, failure: &Failure) {
         let settlement = Settlement::of(failure.verdict, lease, self.limits.max_attempts, self.delay(lease.attempt));
         self.report(lease, failure, settlement);
+        failpoint::pass(Point::SettleBegun).await;
         if failure.verdict == Verdict::Halt {
             let halted = self.ledger.halt(self.feed(), failure, self.limits.retry_min, self.limits.retry_max).await;
             if let Err(error) = halted {
@@ -199,6 +202,7 @@ impl Worker {
             // The lease expires and the object is tried again: nothing is lost, only time.
             Err(error) => tracing::warn!(object.key = %lease.object.uri(), error = %error, "lease left to expire"),
         }
+        failpoint::pass(Point::SettleWritten).await;
         if matches!(failure.verdict, Verdict::Superseded) {
             self.discoverer.look_again(&lease.object.key).await;
         }
@@ -231,6 +235,7 @@ impl Worker {
             Ok(released) => tracing::info!(feed = %self.feed(), released, "leases given back"),
             Err(error) => tracing::warn!(feed = %self.feed(), error = %error, "leases left to expire"),
         }
+        failpoint::pass(Point::ShutdownReleased).await;
         Vec::new()
     }
 

@@ -15,6 +15,7 @@ use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 use uuid::Uuid;
 
 use crate::domain::lease::Lease;
+use crate::failpoint::{self, Point};
 
 use super::catalog::{FINGERPRINT, Shape};
 use super::encode;
@@ -86,6 +87,7 @@ impl Load {
         if held != expected {
             return Err(StoreError::Transition { transition: "copy::begin", expected, changed: held });
         }
+        failpoint::reach(Point::CopyBegun).await?;
         Ok(load)
     }
 
@@ -100,7 +102,7 @@ impl Load {
         if target.format == CopyFormat::Binary {
             let mut header = BytesMut::new();
             encode::put_header(&mut header);
-            rows.send(header.freeze()).await?;
+            rows.put(header.freeze()).await?;
         }
         Ok(rows)
     }
@@ -132,7 +134,9 @@ impl Load {
             // rolls everything back.
             return Err(StoreError::Transition { transition: "copy::fence", expected, changed });
         }
+        failpoint::reach(Point::CommitFenced).await?;
         bounded("COMMIT", self.stall + settle, client.batch_execute("COMMIT")).await?;
+        failpoint::reach(Point::CommitCommitted).await?;
         // Only a connection whose COMMIT was answered is clean enough for the pool.
         drop(self.client.take());
         Ok(())
@@ -165,6 +169,11 @@ pub struct Rows<'load> {
 impl Rows<'_> {
     /// Sends one frame; waits while the server is slower than we are, but not for ever.
     pub async fn send(&mut self, frame: Bytes) -> Result<(), StoreError> {
+        failpoint::reach(Point::CopyFrame).await?;
+        self.put(frame).await
+    }
+
+    async fn put(&mut self, frame: Bytes) -> Result<(), StoreError> {
         bounded("COPY data", self.stall, self.sink.feed(frame)).await
     }
 
@@ -173,11 +182,13 @@ impl Rows<'_> {
         if self.format == CopyFormat::Binary {
             let mut trailer = BytesMut::new();
             encode::put_trailer(&mut trailer);
-            self.send(trailer.freeze()).await?;
+            self.put(trailer.freeze()).await?;
         }
         // Triggers, indexes and the last frames may still be at work: the stall deadline covers silence only
         // after everything was sent, so it is generous here.
-        bounded("end of COPY", self.stall * 10, self.sink.as_mut().finish()).await
+        let copied = bounded("end of COPY", self.stall * 10, self.sink.as_mut().finish()).await?;
+        failpoint::reach(Point::CopyFinished).await?;
+        Ok(copied)
     }
 }
 

@@ -6,6 +6,7 @@ use std::error::Error as _;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::domain::verdict::{Failure, Verdict};
+use crate::failpoint::Injected;
 
 /// A failed exchange with PostgreSQL.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum StoreError {
         /// What differs.
         detail: String,
     },
+    /// A test asked for it.
+    #[error(transparent)]
+    Injected(#[from] Injected),
 }
 
 impl StoreError {
@@ -76,6 +80,7 @@ impl StoreError {
             Self::Server { sqlstate, .. } => verdict_of(sqlstate),
             Self::Transition { .. } => Verdict::Release,
             Self::Target { .. } | Self::Migration { .. } => Verdict::Halt,
+            Self::Injected(injected) => injected.verdict(),
         }
     }
 
@@ -89,6 +94,7 @@ impl StoreError {
             Self::Target { .. } => Cow::Borrowed("E-TARGET"),
             Self::ShapeChanged => Cow::Borrowed("E-TARGET-CHANGED"),
             Self::Migration { .. } => Cow::Borrowed("E-LEDGER-SCHEMA"),
+            Self::Injected(_) => Cow::Borrowed("E-FAILPOINT"),
         }
     }
 
@@ -110,6 +116,7 @@ impl StoreError {
                 advice_of("22000")
             }
             Self::Server { sqlstate, .. } => advice_of(sqlstate),
+            Self::Injected(_) => "nothing to do: a test asked for it",
         }
     }
 }

@@ -8,6 +8,8 @@ use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::failpoint::{self, Point};
+
 use super::error::{StoreError, chain};
 use super::pool::Pools;
 
@@ -46,9 +48,11 @@ pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
     // fail on the history table's primary key, and its half migration would roll back.
     holder.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await?;
     client.batch_execute("CREATE SCHEMA IF NOT EXISTS keyfall").await?;
+    failpoint::reach(Point::MigrateLocked).await?;
     let mut runner = Runner::new(&migrations()?);
     runner.set_migration_table_name(HISTORY);
     let report = runner.run_async(&mut client).await.map_err(|error| mismatch(render(&error)))?;
+    failpoint::reach(Point::MigrateApplied).await?;
     holder.batch_execute("COMMIT").await?;
     let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
     Ok(Migrated { version: newest, applied })

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::trigger::{Action, LONGEST_PATTERN, Strike};
-use super::{Control, Fault, Flow};
+use super::{Control, Fault, Flow, What};
 
 /// One read; about what a socket buffer holds, so that a COPY passes at full speed.
 const READ_BYTES: usize = 64 * 1024;
@@ -191,6 +191,7 @@ async fn strike_link(link: &Link<'_>, strike: &Strike, read: &[u8], to: &mut Wri
             None
         }
     };
+    link.control.note(What::Struck(strike.action));
     strike.by.carried_out();
     Ok(end)
 }

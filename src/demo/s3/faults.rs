@@ -212,7 +212,7 @@ impl Gate {
     }
 
     /// Waits at the gate.
-    pub(super) async fn pass(&self) {
+    pub async fn pass(&self) {
         self.waiting.send_modify(|count| *count += 1);
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open).await.map(drop).unwrap_or_default();

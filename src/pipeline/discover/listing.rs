@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::object;
 use crate::domain::ports::{ListPage, ListRequest};
 use crate::domain::state::Channel;
+use crate::failpoint::{self, Point};
 use crate::store::ledger::{Found, Recorded};
 use crate::telemetry::metrics::{self, Outcome, Stage};
 
@@ -93,8 +94,10 @@ impl Discoverer {
         if objects.is_empty() {
             return Ok(0);
         }
+        failpoint::reach(Point::DiscoverListed).await?;
         let found: Vec<Found> = objects.into_iter().map(|listed| judge(&self.feed, listed)).collect();
         let recorded = self.ledger.record(&self.feed, &found, channel).await?;
+        failpoint::reach(Point::DiscoverRecorded).await?;
         self.count(&recorded, channel);
         let new = recorded.new.len() as u64 + recorded.revived;
         if new > 0 {

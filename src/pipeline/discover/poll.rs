@@ -12,6 +12,7 @@ use crate::domain::backoff;
 use crate::domain::pattern::KeyPattern;
 use crate::domain::ports::ListRequest;
 use crate::domain::state::Channel;
+use crate::failpoint::{self, Point};
 use crate::store::ledger::SeriesPosition;
 use crate::telemetry::metrics;
 
@@ -60,6 +61,7 @@ impl Discoverer {
             _ => self.list_all(Channel::Poll, stop).await?,
         };
         self.ledger.note_poll(&self.feed.name).await?;
+        failpoint::reach(Point::DiscoverPolled).await?;
         if listed.new > 0 {
             tracing::debug!(feed = %self.feed.name, new = listed.new, calls = listed.calls, "discovered");
         }
