@@ -3,15 +3,18 @@
 //! A reload starts a second engine and drains the first: two engines in one process share work through the ledger
 //! exactly as two processes do.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::config::feed::Feed;
+use crate::domain::backoff;
 use crate::domain::feed::FeedName;
 use crate::domain::ports::ObjectStore;
 use crate::pipeline::discover::Discoverer;
@@ -25,9 +28,13 @@ use crate::store::catalog::Catalog;
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
 use crate::store::pool::Pools;
+use crate::telemetry::metrics;
 
 /// After the grace period: time for rolled-back loads to give their leases back.
 const RELEASE_TIME: Duration = Duration::from_secs(5);
+
+/// Pauses before a background task that panicked is started again.
+const AFTER_PANIC: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// How the engine finds objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +107,11 @@ impl Engine {
             taken_for: config.workers.lease,
             loaded: Arc::clone(&loaded),
         };
-        self.tracker.spawn(disposer.run(self.stop.clone()));
+        let stop = self.stop.clone();
+        self.tracker.spawn(kept_up("disposer", stop.clone(), async move || disposer.run(&stop).await));
         if discovery == Discovery::Continuous {
             let (discoverer, stop) = (Arc::clone(&discoverer), self.stop.clone());
-            self.tracker.spawn(async move { discoverer.run(&stop).await });
+            self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&stop).await));
         }
         Lane::new(Arc::new(Worker {
             load: load::Context {
@@ -123,12 +131,16 @@ impl Engine {
     }
 
     fn start_dispatcher(&self, config: &Config, lanes: Vec<Lane>, shared: &Shared) {
-        let dispatcher =
+        let mut dispatcher =
             Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.wake), self.tracker.clone());
-        self.tracker.spawn(dispatcher.run(self.stop.clone()));
+        let stop = self.stop.clone();
+        self.tracker.spawn(kept_up("dispatcher", stop.clone(), async move || dispatcher.run(&stop).await));
         self.tracker.spawn(bell::listen(self.pools.clone(), Arc::clone(&shared.wake), self.stop.clone()));
         // Not in the tracker: renewal must outlast the loads that the tracker waits for.
-        let renewal = renew::run(self.ledger.clone(), shared.held.clone(), config.workers.lease, self.let_go.clone());
+        let (ledger, held, let_go) = (self.ledger.clone(), shared.held.clone(), self.let_go.clone());
+        let lease = config.workers.lease;
+        let renewal =
+            kept_up("renewal", let_go.clone(), async move || renew::run(&ledger, &held, lease, &let_go).await);
         #[expect(clippy::disallowed_methods, reason = "ends with `let_go`, after the tracker is empty")]
         drop(tokio::spawn(renewal));
     }
@@ -158,6 +170,20 @@ impl Engine {
             }
         }
         self.let_go.cancel();
+    }
+}
+
+/// Runs a background task until it is told to stop, and again if it panics: a bug of ours in one feed's discovery or
+/// disposal must neither end it for good, unseen, nor take the other feeds down. All of them may be cut off anywhere,
+/// so they may also begin again.
+async fn kept_up(what: &'static str, stop: CancellationToken, mut task: impl AsyncFnMut()) {
+    let mut panics = 0;
+    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+        panics += 1;
+        metrics::worker_panicked();
+        tracing::error!(task = what, panics, "a background task panicked and is started again; please report this");
+        let pause = backoff::delay(panics, AFTER_PANIC.0, AFTER_PANIC.1, fastrand::f64());
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(pause) => {} }
     }
 }
 

@@ -8,5 +8,6 @@ pub mod dispatcher;
 pub mod dispose;
 pub mod fetch;
 pub mod load;
+pub mod progress;
 pub mod renew;
 pub mod worker;

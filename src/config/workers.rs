@@ -21,6 +21,8 @@ pub const DEFAULT_MAX_ATTEMPTS: u64 = 5;
 pub const DEFAULT_RETRY_MIN: Duration = Duration::from_secs(1);
 /// Largest delay after a failure.
 pub const DEFAULT_RETRY_MAX: Duration = Duration::from_mins(5);
+/// A load that does not move for this long is given up; longer than everything that has a deadline of its own.
+pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_mins(15);
 /// Small objects in one transaction.
 pub const DEFAULT_GROUP_OBJECTS: u64 = 64;
 /// Size up to which an object is small.
@@ -45,6 +47,8 @@ pub struct Workers {
     pub retry_min: Duration,
     /// Largest delay after a failure.
     pub retry_max: Duration,
+    /// A load that does not move for this long is rolled back and counts as a suspicious failure.
+    pub stall_timeout: Duration,
     /// Small objects loaded in one transaction: at most this many (1 turns grouping off).
     pub group_objects: usize,
     /// Objects up to this size may share a transaction.
@@ -72,6 +76,10 @@ pub(crate) struct RawWorkers {
     retry_min: Span,
     /// Largest delay after a failure; default 5 m. Long delays slow the recovery after an outage.
     retry_max: Span,
+    /// A load that neither reads nor sends a byte for this long is rolled back and tried again, as a suspicious failure;
+    /// at least 1 s, default 15 m. The last resort, behind the deadlines of S3 and PostgreSQL: shorter than theirs, it
+    /// gives up loads that only wait.
+    stall_timeout: Span,
     /// Small objects loaded in one transaction at most, from 1 to 1000; default 64. 1 turns grouping off. When one of a
     /// group fails, all are loaded again one by one.
     group_objects: Count,
@@ -89,6 +97,7 @@ impl Default for RawWorkers {
             max_attempts: Count(DEFAULT_MAX_ATTEMPTS),
             retry_min: Span(DEFAULT_RETRY_MIN),
             retry_max: Span(DEFAULT_RETRY_MAX),
+            stall_timeout: Span(DEFAULT_STALL_TIMEOUT),
             group_objects: Count(DEFAULT_GROUP_OBJECTS),
             group_bytes: Size(DEFAULT_GROUP_BYTES),
         }
@@ -103,6 +112,7 @@ pub(super) fn validate(raw: &RawWorkers, report: &mut Report) -> Workers {
     report.within("workers.max_attempts", raw.max_attempts, Count(1)..=Count(1000));
     report.within("workers.retry_min", raw.retry_min, Span::millis(10)..=bounds::DAY);
     report.within("workers.retry_max", raw.retry_max, Span::millis(10)..=bounds::DAY);
+    report.within("workers.stall_timeout", raw.stall_timeout, Span::millis(1000)..=bounds::DAY);
     report.within("workers.group_objects", raw.group_objects, Count(1)..=Count(1000));
     report.within("workers.group_bytes", raw.group_bytes, Size(0)..=Size(MAX_GROUP_BYTES));
     if raw.retry_min > raw.retry_max {
@@ -116,6 +126,7 @@ pub(super) fn validate(raw: &RawWorkers, report: &mut Report) -> Workers {
         max_attempts: bounds::to_u32(raw.max_attempts),
         retry_min: raw.retry_min.0,
         retry_max: raw.retry_max.0,
+        stall_timeout: raw.stall_timeout.0,
         group_objects: bounds::to_usize(raw.group_objects),
         group_bytes: raw.group_bytes.0,
     }

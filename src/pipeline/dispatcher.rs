@@ -93,9 +93,9 @@ impl Dispatcher {
     }
 
     /// Dispatches until told to stop. Running workers are not touched: who stops them waits for the tracker.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(&mut self, stop: &CancellationToken) {
         let mut outage = 0;
-        while let Some(permit) = self.permit(&stop).await {
+        while let Some(permit) = self.permit(stop).await {
             // While one feed has a backlog there is no rest, and the others must be asked all the same.
             if self.wake.notified().now_or_never().is_some() {
                 self.ask_all();
@@ -108,7 +108,7 @@ impl Dispatcher {
                 Ok(None) => {
                     outage = 0;
                     drop(permit);
-                    self.rest(&stop).await;
+                    self.rest(stop).await;
                 }
                 Err(error) => {
                     outage += 1;

@@ -57,10 +57,10 @@ enum Outcome {
 
 impl Disposer {
     /// Works the outbox off until told to stop; finishes the batch in hand.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(&self, stop: &CancellationToken) {
         let mut outage = 0;
         loop {
-            match self.work_off(&stop).await {
+            match self.work_off(stop).await {
                 Ok(()) => outage = 0,
                 Err(error) => {
                     outage += 1;

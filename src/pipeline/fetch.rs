@@ -19,6 +19,8 @@ use crate::domain::object::ObjectRef;
 use crate::domain::ports::{ByteStream, Checksum, GetRequest, ObjectStore, S3Error};
 use crate::domain::verdict::Verdict;
 
+use super::progress::Progress;
+
 /// Resumptions in a row that bring not one byte, before the attempt is given up. The ledger tries again later.
 const MAX_BARREN_RESUMES: u32 = 4;
 /// Slowest body worth waiting for: a worker is not held for hours by a byte per second.
@@ -111,7 +113,12 @@ pub struct Body {
 /// Opens an object's body.
 ///
 /// Safe to run twice and to abandon anywhere: it changes nothing.
-pub async fn open(store: Arc<dyn ObjectStore>, object: &ObjectRef, patience: Duration) -> Result<Body, FetchError> {
+pub async fn open(
+    store: Arc<dyn ObjectStore>,
+    object: &ObjectRef,
+    patience: Duration,
+    progress: Progress,
+) -> Result<Body, FetchError> {
     let answer = get(store.as_ref(), object, 0).await?;
     check_announced(object, answer.content_length)?;
     let reading = Reading {
@@ -123,6 +130,7 @@ pub async fn open(store: Arc<dyn ObjectStore>, object: &ObjectRef, patience: Dur
         digest: answer.checksum.map(ExpectedDigest::new),
         barren_resumes: 0,
         patience,
+        progress,
         pace: Pace::default(),
         proof: None,
     };
@@ -199,6 +207,7 @@ struct Reading {
     digest: Option<ExpectedDigest>,
     barren_resumes: u32,
     patience: Duration,
+    progress: Progress,
     pace: Pace,
     proof: Option<Proof>,
 }
@@ -235,6 +244,7 @@ impl Reading {
             return Err(FetchError::Size { expected: self.object.size, received: self.received });
         }
         self.barren_resumes = 0;
+        self.progress.step();
         self.pace.received(bytes.len() as u64);
         self.sha256.update(bytes);
         if let Some(digest) = &mut self.digest {

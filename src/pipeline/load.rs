@@ -23,9 +23,11 @@ use crate::store::catalog::{Catalog, Shape};
 use crate::store::copy::{CopyTarget, Load, LoadedCounts};
 use crate::store::error::StoreError;
 use crate::store::pool::Pools;
+use crate::telemetry::metrics;
 
 use super::decode::{self, DecodeError, Decoded, Decoding, Piece};
 use super::fetch::{self, Body, FetchError};
+use super::progress::Progress;
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
@@ -56,9 +58,15 @@ pub enum LoadError {
         /// Rows decoded.
         sent: u64,
     },
-    /// The decoder panicked: a bug of ours, confined to this object.
-    #[error("the decoder panicked")]
+    /// The load panicked: a bug of ours, confined to this object.
+    #[error("loading the object panicked")]
     Panicked,
+    /// Nothing moved for so long that not even our own deadlines explain it.
+    #[error("the load did not move for {seconds} s")]
+    Stalled {
+        /// `workers.stall_timeout`.
+        seconds: u64,
+    },
 }
 
 impl LoadError {
@@ -68,7 +76,7 @@ impl LoadError {
             Self::Fetch(error) => error.verdict(),
             Self::Decode(error) => error.verdict(),
             Self::Store(error) => error.verdict(),
-            Self::Count { .. } | Self::Panicked => Verdict::Suspect,
+            Self::Count { .. } | Self::Panicked | Self::Stalled { .. } => Verdict::Suspect,
         }
     }
 
@@ -80,6 +88,9 @@ impl LoadError {
             Self::Store(error) => return error.failure(),
             Self::Count { .. } => ("E-COPY-COUNT".into(), "look for a trigger or rule on the table that drops rows"),
             Self::Panicked => ("E-PANIC".into(), "please report this with the object; `keyfall skip` sets it aside"),
+            Self::Stalled { .. } => {
+                ("E-STALL".into(), "nothing to do: the object is tried again; please report it if it stays")
+            }
         };
         Failure { verdict: self.verdict(), code, detail: self.to_string(), advice }
     }
@@ -133,11 +144,11 @@ impl Ready {
 /// Streams one object into an open transaction.
 ///
 /// May be dropped at any point: the connection closes and the server rolls back.
-pub async fn stream(context: &Context, lease: &Lease) -> Result<Ready, LoadError> {
+pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
     let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
-    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience).await?;
+    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
-    let copied = copy_stream(context, lease, &shape, &body).await;
+    let copied = copy_stream(context, lease, &shape, &body, progress).await;
     match copied {
         Ok(ready) => Ok(ready),
         Err(error) => {
@@ -147,18 +158,23 @@ pub async fn stream(context: &Context, lease: &Lease) -> Result<Ready, LoadError
     }
 }
 
-async fn copy_stream(context: &Context, lease: &Lease, shape: &Arc<Shape>, body: &Body) -> Result<Ready, LoadError> {
-    let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
-    let pump = spawn_pump(context, &lease.object, shape, body, sender);
-    let (load, copied) = match pieces.recv().await {
+async fn copy_stream(
+    context: &Context,
+    lease: &Lease,
+    shape: &Arc<Shape>,
+    body: &Body,
+    progress: &Progress,
+) -> Result<Ready, LoadError> {
+    let mut pump = spawn_pump(context, &lease.object, shape, body);
+    let (load, copied) = match pump.pieces.recv().await {
         Some(Piece::Target(target)) => {
             let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
-            let copied = copy_frames(&mut load, shape, &target, &mut pieces, pump).await?;
+            let copied = copy_frames(&mut load, shape, &target, pump, progress).await?;
             (load, copied)
         }
         // Not one record, or an error before the first frame.
         Some(Piece::Frame(_)) | None => {
-            let decoded = joined(pump.await)?;
+            let decoded = joined(pump.task.await)?;
             (Load::begin(&context.pools, shape, &[lease]).await?, decoded)
         }
     };
@@ -166,38 +182,40 @@ async fn copy_stream(context: &Context, lease: &Lease, shape: &Arc<Shape>, body:
     Ok(Ready { load, counts: vec![counts], decoded_bytes: copied.bytes })
 }
 
+/// A decoder at work, and what it hands over.
+struct Pump {
+    pieces: mpsc::Receiver<Piece>,
+    task: AbortOnDropHandle<Result<Decoded, DecodeError>>,
+}
+
 /// Decoding runs beside COPY in a task of its own, so that parsing and the socket use two cores.
-fn spawn_pump(
-    context: &Context,
-    object: &ObjectRef,
-    shape: &Arc<Shape>,
-    body: &Body,
-    sender: mpsc::Sender<Piece>,
-) -> AbortOnDropHandle<Result<Decoded, DecodeError>> {
+fn spawn_pump(context: &Context, object: &ObjectRef, shape: &Arc<Shape>, body: &Body) -> Pump {
+    let (sender, pieces) = mpsc::channel(FRAMES_AHEAD);
     let (feed, shape, body) = (Arc::clone(&context.feed), Arc::clone(shape), body.clone());
     let (object_id, size) = (object.id, object.size);
     #[expect(clippy::disallowed_methods, reason = "the task is joined or aborted by the function that spawned it")]
     let task = tokio::spawn(async move {
         decode::pump(Decoding { feed: &feed, shape: &shape, object_id, size }, &body, sender).await
     });
-    AbortOnDropHandle::new(task)
+    Pump { pieces, task: AbortOnDropHandle::new(task) }
 }
 
 async fn copy_frames(
     load: &mut Load,
     shape: &Shape,
     target: &CopyTarget,
-    pieces: &mut mpsc::Receiver<Piece>,
-    pump: AbortOnDropHandle<Result<Decoded, DecodeError>>,
+    mut pump: Pump,
+    progress: &Progress,
 ) -> Result<Decoded, LoadError> {
     let mut rows = load.copy(shape, target).await?;
-    while let Some(piece) = pieces.recv().await {
+    while let Some(piece) = pump.pieces.recv().await {
         if let Piece::Frame(frame) = piece {
             rows.send(frame).await?;
+            progress.step();
         }
     }
     // The channel also closes when the decoder failed: only its own word says that the object is complete.
-    let decoded = joined(pump.await)?;
+    let decoded = joined(pump.task.await)?;
     let copied = rows.finish().await?;
     if copied != decoded.rows {
         return Err(LoadError::Count { copied, sent: decoded.rows });
@@ -208,7 +226,10 @@ async fn copy_frames(
 fn joined(outcome: Result<Result<Decoded, DecodeError>, tokio::task::JoinError>) -> Result<Decoded, LoadError> {
     match outcome {
         Ok(decoded) => Ok(decoded?),
-        Err(_panic) => Err(LoadError::Panicked),
+        Err(_panic) => {
+            metrics::worker_panicked();
+            Err(LoadError::Panicked)
+        }
     }
 }
 
@@ -260,10 +281,10 @@ pub struct Grouped {
 /// A member that cannot be decoded fails alone; members with another set of columns or too many bytes are in
 /// neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
 /// tried by itself.
-pub async fn group(context: &Context, leases: &[Lease]) -> Result<Grouped, LoadError> {
+pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> Result<Grouped, LoadError> {
     let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
     let preparations: Vec<_> =
-        leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &shape)).collect();
+        leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &shape, progress)).collect();
     let prepared: Vec<Result<Option<Member>, LoadError>> =
         stream::iter(preparations).buffered(GROUP_FETCHES).collect().await;
 
@@ -289,8 +310,14 @@ pub async fn group(context: &Context, leases: &[Lease]) -> Result<Grouped, LoadE
 }
 
 /// Fetches and decodes one member; `None` if it is too large after all.
-async fn prepare(context: &Context, index: usize, lease: &Lease, shape: &Shape) -> Result<Option<Member>, LoadError> {
-    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience).await?;
+async fn prepare(
+    context: &Context,
+    index: usize,
+    lease: &Lease,
+    shape: &Shape,
+    progress: &Progress,
+) -> Result<Option<Member>, LoadError> {
+    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
     let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
     let decoding = Decoding { feed: &context.feed, shape, object_id: lease.object.id, size: lease.object.size };

@@ -61,7 +61,7 @@ impl Drop for HeldGuard {
 /// Renews until told to stop. Three renewals fit into one lease, so two may fail before it expires.
 ///
 /// Losing a lease is harmless for the data: the fence refuses the commit. Stopping the load early only saves work.
-pub async fn run(ledger: Ledger, held: Held, lease: Duration, stop: CancellationToken) {
+pub async fn run(ledger: &Ledger, held: &Held, lease: Duration, stop: &CancellationToken) {
     let mut tick = tokio::time::interval(lease / 3);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -2,9 +2,11 @@
 //!
 //! The only place that sequences the stages, the only one that logs an object's failure.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,7 @@ use crate::telemetry::metrics::{self, ObjectOutcome, RowOutcome};
 
 use super::discover::Discoverer;
 use super::load::{self, LoadError, Ready};
+use super::progress::Progress;
 use super::renew::Held;
 
 /// Tries to read the outcome of a commit back. Afterwards the lease is left to expire: the ledger, asked by the next
@@ -67,11 +70,11 @@ impl Worker {
 
     /// Loads small objects together; answers those that have to be loaded one by one.
     async fn group(&self, leases: Vec<Lease>, switch: &CancellationToken) -> Vec<Lease> {
-        let begun = Instant::now();
+        let (begun, progress) = (Instant::now(), Progress::default());
         let outcome = tokio::select! {
             // Dropping the load closes its connection, the server rolls back.
             () = switch.cancelled() => return self.give_back(leases).await,
-            outcome = load::group(&self.load, &leases) => outcome,
+            outcome = self.guarded(&progress, load::group(&self.load, &leases, &progress)) => outcome,
         };
         let grouped = match outcome {
             Ok(grouped) => grouped,
@@ -103,18 +106,37 @@ impl Worker {
     }
 
     async fn single(&self, lease: Lease, switch: &CancellationToken) {
-        let begun = Instant::now();
+        let (begun, progress) = (Instant::now(), Progress::default());
         let outcome = tokio::select! {
             () = switch.cancelled() => {
                 self.give_back(vec![lease]).await;
                 return;
             }
-            outcome = load::stream(&self.load, &lease) => outcome,
+            outcome = self.guarded(&progress, load::stream(&self.load, &lease, &progress)) => outcome,
         };
         match outcome {
             // A load of one object leaves nothing to be tried alone.
             Ok(ready) => drop(self.commit(vec![lease], ready, begun).await),
             Err(error) => self.settle(&lease, &error.failure()).await,
+        }
+    }
+
+    /// Confines a load that panics or hangs to its own objects: it is dropped, its connection closes, the server rolls
+    /// back, and the attempt counts against them. Without this they would be tried for ever, one lease after the other.
+    async fn guarded<T>(
+        &self,
+        progress: &Progress,
+        load: impl Future<Output = Result<T, LoadError>>,
+    ) -> Result<T, LoadError> {
+        let load = AssertUnwindSafe(Box::pin(load)).catch_unwind();
+        tokio::select! {
+            () = progress.stalled(self.limits.stall_timeout) => {
+                Err(LoadError::Stalled { seconds: self.limits.stall_timeout.as_secs() })
+            }
+            outcome = load => outcome.unwrap_or_else(|_panic| {
+                metrics::worker_panicked();
+                Err(LoadError::Panicked)
+            }),
         }
     }
 
@@ -126,7 +148,9 @@ impl Worker {
     async fn commit(&self, leases: Vec<Lease>, ready: Ready, begun: Instant) -> Vec<Lease> {
         let counts = ready.counts().to_vec();
         let decoded_bytes = ready.decoded_bytes;
-        let committed = ready.commit(&self.load.feed).await;
+        // Dropped half-way, the outcome is as unknown as after any error: the read-back tells.
+        let commit = async { Ok(ready.commit(&self.load.feed).await?) };
+        let committed = self.guarded(&Progress::default(), commit).await;
         let held: Vec<(i64, Uuid)> = leases.iter().map(|lease| (lease.object.id, lease.token)).collect();
         let Some(loaded) = self.read_back(&held).await else {
             tracing::error!(feed = %self.feed(), objects = leases.len(),
@@ -257,7 +281,7 @@ fn may_be_one_members(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Quarantine | Verdict::Suspect)
 }
 
-fn not_committed(error: Option<&StoreError>) -> Failure {
+fn not_committed(error: Option<&LoadError>) -> Failure {
     match error {
         Some(error) => error.failure(),
         // `commit()` said yes and the ledger says no: the server rolled back behind the driver's back.

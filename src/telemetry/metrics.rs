@@ -126,7 +126,7 @@ table! {
     LEASE_LOST: Counter "lease_lost_total" Count []
         "Attempts rolled back because the lease no longer was this instance's.";
     WORKER_PANICS: Counter "worker_panics_total" Count []
-        "Workers that panicked; each one is a bug.";
+        "Loads and background tasks that panicked; each one is a bug.";
     POOL_WAIT: Histogram "pool_wait_seconds" Seconds []
         "Time spent waiting for a database connection.";
     POOL_CONNECTIONS: Gauge "pool_connections" Count ["state"]
