@@ -60,6 +60,11 @@ impl Case {
         Self { is_first_wave: true, ..self }
     }
 
+    /// One of those that nobody lists by hand.
+    pub(crate) fn is_of_matrix(&self) -> bool {
+        self.id.starts_with("X-")
+    }
+
     /// Not beside other cases.
     pub(crate) fn alone(self) -> Self {
         Self { is_alone: true, ..self }

@@ -26,6 +26,7 @@ mod control;
 mod keyfall;
 mod lab;
 mod oracle;
+mod register;
 mod runner;
 
 fn main() -> std::process::ExitCode {

@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::case::{Case, Report, Trial};
 use crate::cases;
+use crate::register;
 
 /// Longest a case may take; a hanging one fails instead of holding the suite.
 const LONGEST: Duration = Duration::from_mins(4);
@@ -20,6 +21,7 @@ tokio::task_local! {
 struct Arguments {
     all: bool,
     list: bool,
+    register: bool,
     seed: u64,
     jobs: u32,
     lives: u32,
@@ -31,7 +33,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: faults [--all] [--list] [--seed N] [--jobs N] [ID …] | soak [--lives N] [--seed N]"
+                "{problem}\nusage: faults [--all] [--list] [--register] [--seed N] [--jobs N] [ID …] | soak [--lives N] [--seed N]"
             );
             return ExitCode::from(2);
         }
@@ -44,12 +46,21 @@ pub(crate) fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if arguments.register {
+        register::write(&cases::all());
+        return ExitCode::SUCCESS;
+    }
     // Longest first would need times; those that need the machine for themselves come last.
     chosen.sort_by_key(|case| case.is_alone);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     name_the_case_of_a_panic();
     let (passed, failed) = runtime.block_on(run_all(chosen, &arguments));
     runtime.shutdown_timeout(Duration::from_secs(5));
+    let lagging = if arguments.wanted.is_empty() { register::check(&cases::all()) } else { None };
+    if let Some(problem) = &lagging {
+        println!("FAIL {problem}");
+    }
+    let failed = failed + usize::from(lagging.is_some());
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {verdict}. {passed} passed; {failed} failed; seed {}", arguments.seed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -57,7 +68,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let seed = fastrand::u64(1..1_000_000);
-    let mut arguments = Arguments { all: false, list: false, seed, jobs: 6, lives: 200, wanted: Vec::new() };
+    let mut arguments =
+        Arguments { all: false, list: false, register: false, seed, jobs: 6, lives: 200, wanted: Vec::new() };
     while let Some(word) = words.next() {
         let (name, mut inline) = match word.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -70,6 +82,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         match name.as_str() {
             "--all" => arguments.all = true,
             "--list" => arguments.list = true,
+            "--register" => arguments.register = true,
             "--seed" => arguments.seed = number()?,
             "--jobs" => arguments.jobs = u32::try_from(number()?.max(1)).unwrap_or(1),
             "--lives" => arguments.lives = u32::try_from(number()?.max(1)).unwrap_or(1),
