@@ -7,6 +7,7 @@ pub mod compression;
 pub mod csv;
 pub mod guard;
 pub mod plan;
+pub mod quotes;
 
 use std::borrow::Cow;
 use std::io;
