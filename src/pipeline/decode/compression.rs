@@ -6,6 +6,7 @@
 use std::io::{self, Cursor};
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, BufReader};
 
 /// Enough to tell every format apart.
@@ -13,6 +14,16 @@ const HEAD: usize = 16;
 
 /// Buffer between decompressor and record reader.
 const BUFFER: usize = 128 * 1024;
+
+/// Largest window of a zstd frame, as a power of two: the 8 MiB that RFC 8878 asks of every decoder. A frame of a few
+/// bytes may claim any window, and each worker would hold it.
+const WINDOW_LOG: u32 = 23;
+
+/// The same in bytes.
+pub const LARGEST_WINDOW: u64 = 1 << WINDOW_LOG;
+
+/// What the library says of a frame with a larger one; it has no code for it at this level.
+pub const WINDOW_REFUSED: &str = "Frame requires too much memory";
 
 /// A decompressed stream.
 pub struct Opened {
@@ -37,7 +48,7 @@ where
         return inner(BufReader::with_capacity(BUFFER, decoder), "gzip").await;
     }
     if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let mut decoder = ZstdDecoder::new(chained);
+        let mut decoder = ZstdDecoder::with_params(chained, &[DParameter::window_log_max(WINDOW_LOG)]);
         decoder.multiple_members(true);
         return inner(BufReader::with_capacity(BUFFER, decoder), "zstd").await;
     }
@@ -147,6 +158,17 @@ mod tests {
         let mut trailing = gzip(b"x").await;
         trailing.extend_from_slice(b"garbage after the last member");
         assert!(read(trailing).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_frame_may_claim_a_window_up_to_the_cap() {
+        // One block of one byte, behind a window of two to the power of 10 and the number.
+        let frame = |log: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3][..], &[9, 0, 0, b'a']].concat();
+        assert_eq!(read(frame(23)).await.unwrap(), b"a");
+        for log in [24, 27, 28, 31, 41] {
+            let error = read(frame(log)).await.unwrap_err().to_string();
+            assert!(error.contains(WINDOW_REFUSED), "{log}: {error}");
+        }
     }
 
     #[tokio::test]
