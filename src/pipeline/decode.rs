@@ -117,7 +117,7 @@ impl DecodeError {
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
             Self::Window => "compress the object without --long and --ultra, and upload it again",
             Self::Format("UTF-16 text") => "convert the object to UTF-8 and upload it again",
-            Self::Format("data that was compressed twice") => "compress the object once and upload it again",
+            Self::Format(compression::TWICE) => "compress the object once and upload it again",
             Self::Format(_) => "exclude such keys (`exclude`), or feed them under their own format",
             Self::Fetch(error) => error.advice(),
             Self::Abandoned => "nothing to do: the object is tried again",

@@ -25,6 +25,9 @@ pub const LARGEST_WINDOW: u64 = 1 << WINDOW_LOG;
 /// What the library says of a frame with a larger one; it has no code for it at this level.
 pub const WINDOW_REFUSED: &str = "Frame requires too much memory";
 
+/// Content that is compressed once more.
+pub const TWICE: &str = "data that was compressed twice";
+
 /// A decompressed stream.
 pub struct Opened {
     /// Decompressed bytes.
@@ -47,7 +50,7 @@ where
         decoder.multiple_members(true);
         return inner(BufReader::with_capacity(BUFFER, decoder), "gzip").await;
     }
-    if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+    if is_zstd(&head) {
         let mut decoder = ZstdDecoder::with_params(chained, &[DParameter::window_log_max(WINDOW_LOG)]);
         decoder.multiple_members(true);
         return inner(BufReader::with_capacity(BUFFER, decoder), "zstd").await;
@@ -62,7 +65,8 @@ where
 {
     let head = peek(&mut decoder).await?;
     let foreign = match head.as_slice() {
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("data that was compressed twice"),
+        [0x1f, 0x8b, ..] => Some(TWICE),
+        head if is_zstd(head) => Some(TWICE),
         head => foreign(head),
     };
     Ok(Opened { reader: Box::new(Cursor::new(head).chain(decoder)), format, foreign })
@@ -78,15 +82,26 @@ async fn peek<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// What begins with a frame of zstd: one with data, or one to be skipped, as parallel compressors write it first.
+fn is_zstd(head: &[u8]) -> bool {
+    matches!(head, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
 /// Formats whose magic bytes no sensible CSV begins with.
 fn foreign(head: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 10] = [
+    const MAGIC: [(&[u8], &str); 16] = [
         (b"PAR1", "Parquet"),
         (b"Obj\x01", "Avro"),
         (b"%PDF-", "PDF"),
         (b"PK\x03\x04", "a ZIP archive or a spreadsheet"),
         (b"BZh", "bzip2"),
         (b"\xfd7zXZ\0", "xz"),
+        (b"\x04\x22\x4d\x18", "lz4"),
+        (b"\x1f\x9d", "compress"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\x78\x01", "zlib"),
+        (b"\x78\x9c", "zlib"),
+        (b"\x78\xda", "zlib"),
         (b"\xff\xfe", "UTF-16 text"),
         (b"\xfe\xff", "UTF-16 text"),
         (b"ORC", "ORC"),

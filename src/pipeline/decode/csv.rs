@@ -155,6 +155,11 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
     fn check_quotes(&self) -> Result<(), DecodeError> {
         match self.reader.get_ref().malformed() {
             Some(malformed) if malformed.byte < self.reader.position().byte() => {
+                // Where the first field is no CSV, it is JSON: an object, or an array of them.
+                let first = self.record.get(0).unwrap_or_default();
+                if self.position.byte == 0 && matches!(first, [b'{' | b'[', ..]) {
+                    return Err(DecodeError::Format("JSON"));
+                }
                 Err(super::bad(self.exact(self.position), None, "E-CSV-QUOTE", malformed.offence.reason()))
             }
             _ => Ok(()),
