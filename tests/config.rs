@@ -186,15 +186,6 @@ fn columns_keep_the_order_and_the_spelling_of_the_file() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_its_line_and_a_suggestion() {
-    let case = Case::sound("bukcet = \"x\"\n");
-    case.refused("feeds.departments.bukcet", &["unknown key", "keyfall.toml:7", "did you mean `bucket`?"]);
-    Case::sound("[wrokers]\nmax = 1\n").refused("wrokers", &["did you mean `workers`?"]);
-    Case::sound("[workers]\nMAX = 1\n").refused("workers.MAX", &["did you mean `max`?"]);
-    Case::sound("[s3]\npoll_interval = \"1s\"\n").refused("s3.poll_interval", &["`feeds.NAME.poll_interval`"]);
-}
-
-#[test]
 fn a_stray_variable_or_override_is_refused_with_a_suggestion() {
     let case = Case::sound("").env("KEYFALL__S3__REGOIN", "x");
     case.refused("s3.regoin", &["KEYFALL__S3__REGOIN", "did you mean `region`?"]);
@@ -280,29 +271,9 @@ fn a_refused_value_is_not_called_missing_as_well() {
 }
 
 #[test]
-fn a_syntax_error_shows_file_line_and_column_and_not_the_line() {
-    let case = Case::new("[database]\npassword = \"hunter2\n");
-    let errors = case.errors().to_string();
-    assert!(errors.contains("keyfall.toml:2:"), "{errors}");
-    assert!(!errors.contains("hunter2"), "{errors}");
-    assert!(Case::new("x = \n").errors().to_string().contains("keyfall.toml:1:5"));
+fn syntax_errors_of_all_files_are_reported_together() {
     let both = Case::new("x = \n").file("conf.d/1.toml", "[[\n").errors();
     assert_eq!(both.problems.len(), 2, "{both}");
-}
-
-#[test]
-fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
-    let text = format!("\u{feff}{DATABASE}{FEED}[workers]\nmax = 9\n").replace('\n', "\r\n");
-    assert_eq!(Case::new(&text).load().config.workers.max, 9);
-}
-
-#[test]
-fn a_folder_or_a_huge_file_is_no_configuration() {
-    let case = Case::new("");
-    let folder = Sources { file: Some(case.folder.path().to_owned()), ..Sources::default() };
-    assert!(config::load(&folder).unwrap_err().to_string().contains("not a regular file"));
-    let huge = Case::new(&"#".repeat((4 << 20) + 1));
-    assert!(huge.errors().to_string().contains("larger than"));
 }
 
 #[test]
@@ -372,35 +343,6 @@ fn secrets_are_in_no_error() {
     assert!(!errors.contains("hunter2"), "{errors}");
 }
 
-#[cfg(unix)]
-#[test]
-fn a_secret_in_a_file_that_everybody_reads_is_warned_of() {
-    use std::os::unix::fs::PermissionsExt;
-    let case = Case::new(&format!("[database]\nurl = \"postgres://u:pw@localhost/d\"\n{FEED}"));
-    let file = case.sources.file.clone().unwrap();
-    for (mode, warned) in [(0o644, true), (0o640, false)] {
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(case.load().warnings.iter().any(|warning| warning.contains("chmod 640")), warned, "{mode:o}");
-    }
-}
-
-#[test]
-fn only_verify_full_is_quiet_about_a_remote_server() {
-    let warned = |url: &str| {
-        !Case::sound("")
-            .set(&format!("database.url={url}"))
-            .load()
-            .warnings
-            .iter()
-            .all(|warning| !warning.contains("sslmode"))
-    };
-    assert!(warned("postgres://u@db.example/d"));
-    assert!(warned("postgres://u@db.example/d?sslmode=require"));
-    assert!(!warned("postgres://u@db.example/d?sslmode=verify-full"));
-    assert!(!warned("postgres://u@127.0.0.1/d"));
-    assert!(!warned("host=/tmp user=u"));
-}
-
 #[test]
 fn a_key_of_ours_goes_over_a_parameter_of_the_connection_string() {
     let timeout = |case: Case| case.load().config.database.connect_timeout.as_secs();
@@ -468,50 +410,6 @@ fn feeds_that_could_load_the_same_keys_are_refused() {
     };
     prefix("in/dep-{time:%Y}.csv", "in/job-{time:%Y}.csv").load();
     prefix("in/dep-{time:%Y}.csv", "in/dep-x-{time:%Y}.csv").refused("feeds.a.prefix", &["same keys"]);
-}
-
-#[test]
-fn values_that_cannot_work_are_refused() {
-    for (set, key, fragment) in [
-        ("feeds.departments.bucket=logs--euc1-az1--x-s3", "feeds.departments.bucket", "directory bucket"),
-        ("feeds.departments.bucket=s3://drop", "feeds.departments.bucket", "no bucket name"),
-        ("feeds.departments.bucket=", "feeds.departments.bucket", "no bucket name"),
-        ("feeds.departments.prefix=jobs/", "feeds.departments.prefix", "leave the prefix out"),
-        ("feeds.departments.pattern=departments/{time", "feeds.departments.pattern", "brace"),
-        ("feeds.departments.timezone=Mars", "feeds.departments.timezone", "no time zone"),
-        ("feeds.departments.value_timezone=+3", "feeds.departments.value_timezone", "no time zone"),
-        ("feeds.departments.include=[", "feeds.departments.include", "list"),
-        ("feeds.departments.include=a{b", "feeds.departments.include", "no glob"),
-        ("feeds.departments.start_from=soon", "feeds.departments.start_from", "no time"),
-        ("feeds.departments.poll_interval=1ms", "feeds.departments.poll_interval", "out of range"),
-        ("feeds.departments.max_workers=0", "feeds.departments.max_workers", "out of range"),
-        ("feeds.departments.table=a-b", "feeds.departments.table", "double quotes"),
-        ("feeds.departments.table=keyfall.objects", "feeds.departments.table", "not for loading"),
-        ("feeds.departments.csv.delimiter=x", "feeds.departments.csv.delimiter", "letter or digit"),
-        ("feeds.departments.csv.delimiter=\n", "feeds.departments.csv.delimiter", "not usable"),
-        ("feeds.departments.csv.delimiter=ü", "feeds.departments.csv.delimiter", "not usable"),
-        ("feeds.departments.csv.delimiter=", "feeds.departments.csv.delimiter", "not usable"),
-        ("feeds.departments.csv.quote=,", "feeds.departments.csv.quote", "same as the delimiter"),
-        ("feeds.departments.columns.id=0", "feeds.departments.columns.id", "below 1"),
-        ("feeds.departments.columns.id=1601", "feeds.departments.columns.id", "out of range"),
-        ("feeds.departments.limits.max_bytes=0", "feeds.departments.limits.max_bytes", "out of range"),
-        ("feeds.departments.disposal.prefix=x/", "feeds.departments.disposal.prefix", "has no effect"),
-        ("feeds.departments.disposal.action=archvie", "feeds.departments.disposal.action", "did you mean `archive`?"),
-        ("workers.group_bytes=5 MiB", "workers.group_bytes", "4 MiB"),
-        ("workers.lease=4s", "workers.lease", "from 5s"),
-        ("workers.max=1000000", "workers.max", "out of range"),
-        ("http.listen=example.org:80", "http.listen", "no address"),
-        ("telemetry.log=keyfall=loud", "telemetry.log", "no filter"),
-        ("s3.endpoint_url=127.0.0.1:9000", "s3.endpoint_url", "no endpoint"),
-        ("s3.region=", "s3.region", "is empty"),
-        ("instance= ", "instance", "is empty"),
-    ] {
-        let case = Case::sound("").set(set);
-        let errors = case.errors();
-        assert_eq!(errors.problems.len(), 1, "{set:?}: {errors}");
-        assert_eq!(errors.problems[0].key, key, "{set:?}: {errors}");
-        assert!(errors.to_string().contains(fragment), "{set:?}: {errors}");
-    }
 }
 
 #[test]

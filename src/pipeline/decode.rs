@@ -7,11 +7,13 @@ pub mod compression;
 pub mod csv;
 pub mod guard;
 pub mod plan;
+pub mod quotes;
 
 use std::borrow::Cow;
 use std::io;
 
 use bytes::Bytes;
+use bytesize::ByteSize;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
@@ -50,6 +52,9 @@ pub enum DecodeError {
         /// What the decompressor said.
         detail: String,
     },
+    /// A zstd frame would have a worker hold more than it may.
+    #[error("a zstd frame needs a larger window than {}", ByteSize(compression::LARGEST_WINDOW))]
+    Window,
     /// The bytes are of another format.
     #[error("the object looks like {0}, the feed expects CSV")]
     Format(&'static str),
@@ -70,6 +75,7 @@ impl DecodeError {
             | Self::UnterminatedQuote(_)
             | Self::Limit(_)
             | Self::Compression { .. }
+            | Self::Window
             | Self::Format(_) => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
             Self::Target(_) => Verdict::Halt,
@@ -87,6 +93,7 @@ impl DecodeError {
             Self::UnterminatedQuote(_) => "E-CSV-QUOTE",
             Self::Limit(limit) => limit.code(),
             Self::Compression { .. } => "E-COMPRESSION",
+            Self::Window => "E-LIMIT-WINDOW",
             Self::Format(_) => "E-FORMAT",
             Self::Fetch(error) => error.code(),
             Self::Abandoned => "E-ABANDONED",
@@ -108,8 +115,9 @@ impl DecodeError {
             }
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
+            Self::Window => "compress the object without --long and --ultra, and upload it again",
             Self::Format("UTF-16 text") => "convert the object to UTF-8 and upload it again",
-            Self::Format("data that was compressed twice") => "compress the object once and upload it again",
+            Self::Format(compression::TWICE) => "compress the object once and upload it again",
             Self::Format(_) => "exclude such keys (`exclude`), or feed them under their own format",
             Self::Fetch(error) => error.advice(),
             Self::Abandoned => "nothing to do: the object is tried again",
@@ -124,6 +132,7 @@ impl DecodeError {
         };
         match error.downcast::<LimitError>() {
             Ok(limit) => Self::Limit(limit),
+            Err(other) if other.to_string().contains(compression::WINDOW_REFUSED) => Self::Window,
             Err(other) => Self::Compression { format, detail: other.to_string() },
         }
     }

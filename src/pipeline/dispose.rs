@@ -4,6 +4,8 @@
 //! may be repeated: a copy that exists already is compared, an object that is gone already is done. A newer version
 //! under the same key is never touched; it is discovered instead.
 
+mod name;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,9 +141,9 @@ impl Disposer {
 
     /// One verified archive copy; answers where it lies.
     async fn copy(&self, object: &ObjectRef, bucket: &str, prefix: &str) -> Result<String, S3Error> {
-        let plain = format!("{prefix}{}", object.key);
+        let plain = name::archive_key(prefix, &object.key, None);
         // Other content under the archive key is never overwritten: this version then gets its own name.
-        let versioned = format!("{plain}.{}", object.etag);
+        let versioned = name::archive_key(prefix, &object.key, Some(&object.etag));
         let mut ended = S3Error::Exists;
         for to_key in [plain, versioned] {
             match self.copy_to(object, bucket, &to_key).await {

@@ -2,7 +2,7 @@
 
 use keyfall::demo::s3::{Action, FaultRule, Injected, Operation};
 
-use crate::support::{ITEMS, Lab, item_key};
+use crate::support::{BUCKET, ITEMS, Lab, gzip, item_key};
 
 /// Rows of an object large enough to be streamed: about 700 KB.
 const ROWS: usize = 90_000;
@@ -89,4 +89,42 @@ async fn a_body_that_is_always_damaged_is_quarantined_after_max_attempts() {
     let (error, fault) = quarantined_by(Action::FlipByte(5)).await;
     assert_eq!(error, format!("{} E-FETCH-CHECKSUM", item_key(1)));
     assert_eq!(fault.hits(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_anywhere_in_a_gzip_object_never_loads_other_rows() {
+    let lab = Lab::new().await;
+    lab.execute("CREATE TABLE flipped (id int, name text)").await;
+    let good: String = (0..200).fold("id,name\n".to_owned(), |text, n| text + &format!("{n},Name {n}\n"));
+    let whole = gzip(good.as_bytes());
+    let mut flips = 0;
+    // Bytes 4 to 9 of the header are time stamp, flags of the level and system: no part of the content.
+    for at in (0..4).chain(10..whole.len()).step_by(37) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        lab.s3.put(BUCKET, &format!("flipped/{at}.gz"), bytes);
+        flips += 1;
+    }
+    let feed = "[feeds.flipped]\nbucket = \"drop\"\nprefix = \"flipped/\"\ntable = \"flipped\"\n";
+    assert_eq!(lab.once(feed).await, 3);
+    assert_eq!(lab.count("SELECT count(*) FROM keyfall.objects WHERE state = 'quarantined'").await, flips);
+    assert_eq!(lab.count("SELECT count(*) FROM flipped").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_in_the_smallest_pieces_hold_the_same_records() {
+    let lab = Lab::new().await;
+    lab.execute("CREATE TABLE cells (a text, b text)").await;
+    let text: String = (0..300).fold(String::new(), |text, n| text + &format!("{n},\"line\r\nof \"\"{n}\"\" 😀\"\r\n"));
+    lab.s3.put(BUCKET, "drip/whole", text.clone());
+    lab.s3.put(BUCKET, "drip/plain", text.clone());
+    lab.s3.put(BUCKET, "drip/packed.gz", gzip(text.as_bytes()));
+    let plain = FaultRule::on(Operation::GetObject, Action::Truncate(1000)).key("drip/plain").times(4);
+    let packed = FaultRule::on(Operation::GetObject, Action::DripPerSecond(2000)).key("drip/packed.gz");
+    let (plain, packed) = (lab.s3.inject(plain), lab.s3.inject(packed));
+    let feed = "[feeds.drip]\nbucket = \"drop\"\nprefix = \"drip/\"\ntable = \"cells\"\ncsv.header = false\n";
+    assert_eq!(lab.once(feed).await, 0);
+    assert!(plain.hits() >= 4 && packed.hits() >= 1, "the faults were met");
+    assert_eq!(lab.count("SELECT count(*) FROM cells").await, 900);
+    assert_eq!(lab.count("SELECT count(*) FROM (SELECT 1 FROM cells GROUP BY a, b HAVING count(*) = 3) x").await, 300);
 }

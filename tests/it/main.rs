@@ -12,10 +12,9 @@
 
 mod bodies;
 mod commit;
-mod dialects;
+mod corpus;
 mod discovery;
 mod disposal;
-mod input;
 mod instances;
 mod kill;
 mod leases;

@@ -374,6 +374,49 @@ impl Lab {
     }
 }
 
+/// What a pass of the built program came to.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    /// Peak memory in bytes.
+    pub(crate) peak: u64,
+    /// Everything it logged.
+    pub(crate) log: String,
+    pub(crate) took: Duration,
+}
+
+impl Lab {
+    /// One pass of the built program, which logs every object as JSON.
+    pub(crate) async fn run_once(&self, feeds: &str, settings: &[&str]) -> Ran {
+        let settings = ["telemetry.format=json", "telemetry.log=warn,keyfall=debug"].iter().chain(settings);
+        let file = self.file(feeds);
+        let log = self.directory.path().join("once.log");
+        let errors = std::fs::File::create(&log).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyfall"));
+        command.args(["run", "--once", "--config"]).arg(file).env_remove("RUST_LOG");
+        command.args(settings.flat_map(|setting| ["--set", setting]));
+        let begun = Instant::now();
+        // What it prints at its end is for people.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let child = command.spawn().expect("the program starts");
+        // Killed if a wait below fails.
+        let mut daemon = Daemon { child, log };
+        let status = format!("/proc/{}/status", daemon.child.id());
+        let mut peak = 0;
+        loop {
+            if let Some(exit) = daemon.child.try_wait().expect("the child is ours") {
+                return Ran { code: exit.code(), peak, log: daemon.log(), took: begun.elapsed() };
+            }
+            assert!(begun.elapsed() < DEADLINE, "still running: {}", daemon.log());
+            let now = std::fs::read_to_string(&status).ok().and_then(|text| {
+                let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+                line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+            });
+            peak = peak.max(now.map_or(0, |kib| kib << 10));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 /// One member of gzip.
 pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
     use std::io::Write as _;

@@ -17,6 +17,9 @@ use crate::domain::pattern::KeyPattern;
 /// The shortest poll: a LIST call each, ten a second are money and throttling enough.
 const MIN_POLL: Span = Span::millis(100);
 
+/// The longest archive prefix, in bytes: leaves room for a key that says something after it.
+const LONGEST_ARCHIVE_PREFIX: usize = 512;
+
 /// A feed, and what the comparison with other feeds needs beyond it.
 #[derive(Debug)]
 pub(in crate::config) struct Checked {
@@ -357,6 +360,12 @@ impl Checker<'_> {
                         message,
                         "write a prefix such as \"archive/\", or name another bucket",
                     );
+                    return None;
+                }
+                if prefix.len() > LONGEST_ARCHIVE_PREFIX {
+                    let message = format!("has {} bytes", prefix.len());
+                    let advice = format!("write at most {LONGEST_ARCHIVE_PREFIX}: a key of S3 has 1024 at most");
+                    self.problem("disposal.prefix", message, advice);
                     return None;
                 }
                 if !prefix.is_empty() && !prefix.ends_with('/') {

@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path, report: &mut Report) -> Option<ConfigFile> {
     match DeTable::parse(&text) {
         Ok(table) => {
             let mut lines = BTreeMap::new();
-            note_lines(&text, "", table.get_ref(), &mut lines);
+            note_lines(&line_starts(&text), "", table.get_ref(), &mut lines);
             if let Ok(table) = config::File::from_str(&text, FileFormat::Toml).collect() {
                 return Some(ConfigFile { table, lines });
             }
@@ -108,12 +108,17 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-fn note_lines(text: &str, path: &str, table: &DeTable<'_>, lines: &mut BTreeMap<String, usize>) {
+/// Where each line begins: a file may have many keys, and each asks for its line.
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1)).collect()
+}
+
+fn note_lines(starts: &[usize], path: &str, table: &DeTable<'_>, lines: &mut BTreeMap<String, usize>) {
     for (key, value) in table {
         let full = join(path, key.get_ref());
-        lines.insert(full.clone(), place(text, key.span().start).0);
+        lines.insert(full.clone(), starts.partition_point(|start| *start <= key.span().start));
         if let DeValue::Table(inner) = value.get_ref() {
-            note_lines(text, &full, inner, lines);
+            note_lines(starts, &full, inner, lines);
         }
     }
 }

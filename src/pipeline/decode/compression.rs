@@ -6,6 +6,7 @@
 use std::io::{self, Cursor};
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, BufReader};
 
 /// Enough to tell every format apart.
@@ -13,6 +14,19 @@ const HEAD: usize = 16;
 
 /// Buffer between decompressor and record reader.
 const BUFFER: usize = 128 * 1024;
+
+/// Largest window of a zstd frame, as a power of two: the 8 MiB that RFC 8878 asks of every decoder. A frame of a few
+/// bytes may claim any window, and each worker would hold it.
+const WINDOW_LOG: u32 = 23;
+
+/// The same in bytes.
+pub const LARGEST_WINDOW: u64 = 1 << WINDOW_LOG;
+
+/// What the library says of a frame with a larger one; it has no code for it at this level.
+pub const WINDOW_REFUSED: &str = "Frame requires too much memory";
+
+/// Content that is compressed once more.
+pub const TWICE: &str = "data that was compressed twice";
 
 /// A decompressed stream.
 pub struct Opened {
@@ -36,8 +50,8 @@ where
         decoder.multiple_members(true);
         return inner(BufReader::with_capacity(BUFFER, decoder), "gzip").await;
     }
-    if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let mut decoder = ZstdDecoder::new(chained);
+    if is_zstd(&head) {
+        let mut decoder = ZstdDecoder::with_params(chained, &[DParameter::window_log_max(WINDOW_LOG)]);
         decoder.multiple_members(true);
         return inner(BufReader::with_capacity(BUFFER, decoder), "zstd").await;
     }
@@ -51,7 +65,8 @@ where
 {
     let head = peek(&mut decoder).await?;
     let foreign = match head.as_slice() {
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("data that was compressed twice"),
+        [0x1f, 0x8b, ..] => Some(TWICE),
+        head if is_zstd(head) => Some(TWICE),
         head => foreign(head),
     };
     Ok(Opened { reader: Box::new(Cursor::new(head).chain(decoder)), format, foreign })
@@ -67,15 +82,26 @@ async fn peek<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// What begins with a frame of zstd: one with data, or one to be skipped, as parallel compressors write it first.
+fn is_zstd(head: &[u8]) -> bool {
+    matches!(head, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
 /// Formats whose magic bytes no sensible CSV begins with.
 fn foreign(head: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 10] = [
+    const MAGIC: [(&[u8], &str); 16] = [
         (b"PAR1", "Parquet"),
         (b"Obj\x01", "Avro"),
         (b"%PDF-", "PDF"),
         (b"PK\x03\x04", "a ZIP archive or a spreadsheet"),
         (b"BZh", "bzip2"),
         (b"\xfd7zXZ\0", "xz"),
+        (b"\x04\x22\x4d\x18", "lz4"),
+        (b"\x1f\x9d", "compress"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\x78\x01", "zlib"),
+        (b"\x78\x9c", "zlib"),
+        (b"\x78\xda", "zlib"),
         (b"\xff\xfe", "UTF-16 text"),
         (b"\xfe\xff", "UTF-16 text"),
         (b"ORC", "ORC"),
@@ -147,6 +173,17 @@ mod tests {
         let mut trailing = gzip(b"x").await;
         trailing.extend_from_slice(b"garbage after the last member");
         assert!(read(trailing).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_frame_may_claim_a_window_up_to_the_cap() {
+        // One block of one byte, behind a window of two to the power of 10 and the number.
+        let frame = |log: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3][..], &[9, 0, 0, b'a']].concat();
+        assert_eq!(read(frame(23)).await.unwrap(), b"a");
+        for log in [24, 27, 28, 31, 41] {
+            let error = read(frame(log)).await.unwrap_err().to_string();
+            assert!(error.contains(WINDOW_REFUSED), "{log}: {error}");
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! CSV records, one tuple each.
 //!
-//! `csv-async` splits the bytes; this file checks what it lets pass (ragged rows, an open quote, giant records) and
-//! cuts the output into frames.
+//! `csv-async` splits the bytes; this file checks what it lets pass (ragged rows, an open or misplaced quote, giant
+//! records) and cuts the output into frames.
 
 use std::io;
 
@@ -104,7 +104,7 @@ struct Records<R> {
 
 impl<R: AsyncRead + Send + Unpin> Records<R> {
     fn new(bytes: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
-        let guard = Guard::new(bytes, limits, size);
+        let guard = Guard::new(bytes, csv, limits, size);
         let (start, mark) = (guard.record_start(), guard.mark());
         let mut builder = AsyncReaderBuilder::new();
         builder
@@ -133,6 +133,7 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
         let found = self.reader.read_byte_record(&mut self.record).await.map_err(split)?;
         let (byte, line) = self.record.position().map_or((self.end, 1), |at| (at.byte(), at.line()));
         self.position = Position { record: self.count + 1, line, byte };
+        self.check_quotes()?;
         if !found || self.mark.is_swallowed_by(&self.record) {
             // The mark did not come back as a record of its own: a quoted field took it in.
             return Err(DecodeError::UnterminatedQuote(self.exact(self.position)).into());
@@ -146,6 +147,23 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
         self.start.set(self.end, at.line());
         self.count += 1;
         Ok(true)
+    }
+
+    /// Refuses a record with a quote in a wrong place. Comes before every other check: what the splitter made of such
+    /// a record, and whether it ever ended, says nothing.
+    #[inline]
+    fn check_quotes(&self) -> Result<(), DecodeError> {
+        match self.reader.get_ref().malformed() {
+            Some(malformed) if malformed.byte < self.reader.position().byte() => {
+                // Where the first field is no CSV, it is JSON: an object, or an array of them.
+                let first = self.record.get(0).unwrap_or_default();
+                if self.position.byte == 0 && matches!(first, [b'{' | b'[', ..]) {
+                    return Err(DecodeError::Format("JSON"));
+                }
+                Err(super::bad(self.exact(self.position), None, "E-CSV-QUOTE", malformed.offence.reason()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the record begins, line ends before it left out. Only errors need to know.

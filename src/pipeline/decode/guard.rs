@@ -3,7 +3,8 @@
 //! The CSV reader has no longest record, and it takes the end of the file for the end of an open quote. So the bytes
 //! pass through here on their way to it: they are counted against the caps, and after the last one a mark is
 //! appended, a line of its own that no data contains. If the reader hands the mark back as a record, every quote was
-//! closed; if it ends without it, the mark was swallowed by a quoted field (ADR-0007).
+//! closed; if it ends without it, the mark was swallowed by a quoted field (ADR-0007). Quotes in wrong places are
+//! looked for on the same way ([`Quotes`]).
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,9 @@ use bytesize::ByteSize;
 use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
 
-use crate::config::feed::Limits;
+use crate::config::feed::{Csv, Limits};
+
+use super::quotes::{Malformed, Quotes};
 
 /// A cap that was exceeded.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -85,6 +88,7 @@ pub struct Guard<R> {
     max_record: u64,
     start: Arc<RecordStart>,
     seen: Seen,
+    quotes: Quotes,
     /// Bytes of the mark still to deliver; `None` before the end of the data.
     tail: Option<io::Cursor<Vec<u8>>>,
     mark: Mark,
@@ -120,7 +124,7 @@ impl Mark {
 
 impl<R> Guard<R> {
     /// Puts the caps on a stream of an object of `size` stored bytes.
-    pub fn new(inner: R, limits: &Limits, size: u64) -> Self {
+    pub fn new(inner: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
         // Small objects may compress well for good reasons: the ratio counts above the first MiB.
         let by_ratio = size.saturating_mul(limits.max_ratio).max(1 << 20);
         let (max_bytes, over_max_bytes) = if by_ratio < limits.max_bytes {
@@ -139,6 +143,7 @@ impl<R> Guard<R> {
             max_record,
             start,
             seen: Seen::default(),
+            quotes: Quotes::new(csv),
             tail: None,
             mark: Mark::new(),
         }
@@ -152,6 +157,12 @@ impl<R> Guard<R> {
     /// The mark this guard will append.
     pub fn mark(&self) -> Mark {
         self.mark.clone()
+    }
+
+    /// The first quote in a wrong place among the bytes delivered so far, which are more than were parsed.
+    #[inline]
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.quotes.found()
     }
 
     /// Where the record really begins whose predecessor ended at this byte and line: the reader counts line ends and
@@ -244,7 +255,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
         if read > 0 {
             let start = (self.start.byte.load(Ordering::Relaxed), self.start.line.load(Ordering::Relaxed));
             let at = self.delivered;
-            self.seen.replace(start, at, buf.filled().get(before..).unwrap_or_default());
+            let piece = buf.filled().get(before..).unwrap_or_default();
+            self.seen.replace(start, at, piece);
+            self.quotes.scan(at, piece);
             self.delivered += read as u64;
             self.check_total().map_err(io::Error::other)?;
             return Poll::Ready(Ok(()));

@@ -194,3 +194,21 @@ fn a_mapping_that_cannot_fit_the_table_is_the_operators_and_one_that_misses_a_he
     let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
     assert!(message.starts_with("E-CSV-HEADER ") && message.contains("it has \"a\", \"b\""), "{message}");
 }
+
+#[test]
+fn a_misplaced_quote_is_blamed_on_its_record_before_anything_else_in_it() {
+    let message = |header, text: &str| decode(&feed(header), vec![text.into()]).unwrap_err();
+    let after = message(false, "a,b\r\n\"a\nb\",c\r\n\r\n\"x\"y,b\r\n");
+    assert!(after.starts_with("E-CSV-QUOTE line 5 (record 3, byte 16): text follows the closing quote"), "{after}");
+    let inside = message(true, "a,b\na,b\nlong,5\" pipe,ragged\n");
+    assert!(inside.starts_with("E-CSV-QUOTE line 3 (record 2, byte 8): a quote stands inside a field"), "{inside}");
+    // The quote opened in the second record is closed by the next one that opens.
+    let opened = message(false, "a,b\na,\"b\na,\"b\"\n");
+    assert!(opened.starts_with("E-CSV-QUOTE line 2 (record 2, byte 4): text follows the closing quote"), "{opened}");
+    // An earlier record that is bad for another reason comes first, a header is none of the records.
+    assert!(message(false, "long,b\n\"x\"y,b\n").starts_with("E-CELL-TOO-LONG line 1"));
+    assert!(message(true, "a\"b,b\na,b\n").starts_with("E-CSV-QUOTE line 1 "));
+    let mut plain = feed(false);
+    plain.csv.quote = None;
+    assert_eq!(decode(&plain, vec![b"\"x,\"y\"z\n".to_vec()]).unwrap().1.rows, 1);
+}

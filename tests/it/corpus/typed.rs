@@ -1,0 +1,68 @@
+//! Makers of cells that their column's type does not take: three records, the last of which is bad.
+
+use super::makers;
+
+/// A header, two good records and one whose second cell is the culprit.
+fn third(cell: &str) -> String {
+    after("", cell)
+}
+
+/// The same for a type that takes no NULL.
+fn after(good: &str, cell: &str) -> String {
+    format!("id,culprit\n1,{good}\n2,{good}\n3,\"{}\"\n", cell.replace('"', "\"\""))
+}
+
+/// A header and one record for each cell.
+fn each(cells: &[&str]) -> String {
+    let rows = (1..).zip(cells).map(|(id, cell)| format!("{id},\"{cell}\"\n"));
+    "id,culprit\n".to_owned() + &rows.collect::<String>()
+}
+
+makers! {
+    booleans => each(&["yes", "on", "1", "t", "TRUE", "y", "no", "off", "0", "f", "FALSE", "n"]),
+    integers => each(&["+42", "-0", "007", "2147483647", "-2147483648"]),
+    float_in_hexadecimal => third("0x1p3"),
+    float_shapes => each(&["-0", "1e308", "1e-300", ".5", "5."]),
+    numeric_shapes => each(&["-0", "1e10", ".5", "5.", "00.10"]),
+    uuid_with_braces => each(&["{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}", "A0EEBC999C0B4EF8BB6D6BB9BD380A11"]),
+    inet_with_mask => each(&["10.0.0.1/8", "::1/128"]),
+    varchar_at_its_length => each(&["äöü", "abc", "a  "]),
+    varchar_with_blanks_beyond => third("abc   "),
+    float_nan => third("NaN"),
+    float_infinity => third("-Infinity"),
+    numeric_nan => third("NaN"),
+    date_infinity => third("infinity"),
+    boolean_maybe => third("maybe"),
+    smallint_32768 => third("32768"),
+    integer_with_point => third("8.0"),
+    integer_with_blank => third(" 42"),
+    integer_with_exponent => third("1e3"),
+    integer_in_arabic_digits => third("٤٢"),
+    bigint_too_large => third("9223372036854775808"),
+    float_1e400 => third("1e400"),
+    numeric_with_comma => third("1,5"),
+    numeric_overflow => third("123.45"),
+    varchar_too_long => third("toolong"),
+    character_too_long => third("toolong"),
+    bytea_no_hex => third("\\xzz"),
+    date_that_never_was => third("2023-02-29"),
+    date_with_slashes => third("01/02/2023"),
+    timestamp_at_25 => third("2023-01-01T25:00:00"),
+    uuid_of_letters => third("not-a-uuid"),
+    json_bare_word => third("{oops}"),
+    jsonb_unfinished => third("[1,"),
+    enum_unknown => third("angry"),
+    array_of_letters => third("{1,oops}"),
+    domain_check => third("-7777"),
+    domain_too_long => after("x", "toolong"),
+    inet_300 => third("300.1.1.1"),
+    interval_fortnights => third("3 fortnights"),
+    point_semicolon => third("(1;2)"),
+    oid_too_large => third("99999999999"),
+    bit_of_letters => third("10z"),
+    tsquery_doubled => third("quick & & fox"),
+    xml_open => third("<open>"),
+    range_backwards => third("[5,1]"),
+    macaddr_of_letters => third("08:00:zz"),
+    regclass_unknown => third("no_such_relation"),
+}
