@@ -26,5 +26,6 @@ mod replaced;
 mod scale;
 mod support;
 mod targets;
+mod tls;
 mod turns;
 mod types;
