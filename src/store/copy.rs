@@ -223,13 +223,14 @@ fn copy_sql(shape: &Shape, target: &CopyTarget) -> String {
 }
 
 /// The fence: last statement before COMMIT, one row per object, or the whole transaction is rolled back. It runs with
-/// the role's search path (see `begin_sql`), hence the qualified functions.
+/// the role's search path (see `begin_sql`), hence the qualified functions, types and operators.
 const FENCE: &str = "-- copy::fence
     UPDATE keyfall.objects o
        SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.rows,
            rows_rejected = 0, rows_filtered = 0, bytes_read = n.bytes, sha256 = n.sha256,
            disposal = $6, disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
            reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL
-      FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[])
+      FROM unnest($1::bigint[], $2::pg_catalog.uuid[], $3::bigint[], $4::bigint[], $5::pg_catalog.bytea[])
            AS n (id, token, rows, bytes, sha256)
-     WHERE o.id = n.id AND o.lease_token = n.token AND o.state = 'leased'";
+     WHERE o.id OPERATOR(pg_catalog.=) n.id AND o.lease_token OPERATOR(pg_catalog.=) n.token
+       AND o.state OPERATOR(pg_catalog.=) 'leased'";

@@ -21,6 +21,8 @@ mod kill;
 mod leases;
 mod lifecycle;
 mod loads;
+mod policy;
+mod privileges;
 mod realdata;
 mod replaced;
 mod scale;
