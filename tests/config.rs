@@ -372,6 +372,16 @@ fn secrets_are_in_no_error() {
     assert!(!errors.contains("hunter2"), "{errors}");
 }
 
+#[test]
+fn a_secret_on_the_command_line_is_refused() {
+    for secret in ["database.password=hunter2", "s3.secret_access_key=hunter2", "database.url=postgres://u:hunter2@h/d"]
+    {
+        let errors = Case::sound("[s3]\naccess_key_id = \"id\"\n").set(secret).errors().to_string();
+        assert!(errors.contains("command line") && !errors.contains("hunter2"), "{secret}: {errors}");
+    }
+    Case::sound("").set("database.url=postgres://u@localhost/d").load();
+}
+
 #[cfg(unix)]
 #[test]
 fn a_secret_in_a_file_that_everybody_reads_is_warned_of() {

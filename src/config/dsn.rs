@@ -152,7 +152,7 @@ impl Settings {
     fn take_password(&mut self, configured: Option<Secret>, report: &mut Report) {
         let in_string = self.0.get("password").is_some_and(|setting| setting.key != "PGPASSWORD");
         if in_string {
-            report.warn_if_exposed(&self.key("password"));
+            report.judge_exposure(&self.key("password"));
         }
         let Some(value) = configured else { return };
         if in_string {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use keyfall::app;
+use keyfall::app::{self, Mode};
 use keyfall::config::Sources;
 use keyfall::demo::postgres::ThrowawayPostgres;
 use keyfall::store::pool::Pools;
@@ -239,8 +239,9 @@ async fn verify_full_loads_objects_and_shows_nothing_on_the_wire() {
     let wire = Recorder::start(server.postgres.port(), Wire::Listens).await;
     let secured = url("strong", wire.port, &format!("sslmode=verify-full&sslrootcert={}", server.roots()))
         .replace("/postgres?", &format!("/{database}?"));
-    let set = [format!("database.url={secured}")];
-    assert_eq!(lab.once_set(ITEMS, &set.each_ref().map(String::as_str)).await, 0);
+    let sources = Sources { file: Some(lab.file_for(&secured, ITEMS)), ..Sources::default() };
+    let ended = Box::pin(app::run(loaded(&sources), sources, Mode::Once)).await;
+    assert_eq!(ended.expect("the pass ends"), 0);
     let rows: i64 = sql.query_one("SELECT count(*) FROM items", &[]).await.expect("rows").get(0);
     assert_eq!(rows, 3);
     let sent = wire.sent();
