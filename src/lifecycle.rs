@@ -4,9 +4,16 @@ use std::io;
 use std::time::Duration;
 
 use futures::StreamExt;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook_tokio::{Handle, Signals, SignalsInfo};
+
+/// Keeps this process out of core dumps and away from other processes of its account: its memory holds credentials.
+/// The unit's `LimitCORE=0` does not hold where the kernel pipes dumps to a program, nor outside the unit.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

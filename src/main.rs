@@ -10,5 +10,9 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything is read that could be a secret.
+    if let Err(error) = keyfall::lifecycle::forbid_core_dumps() {
+        keyfall::cli::output::note(&format!("core dumps of this process cannot be forbidden: {error}"));
+    }
     keyfall::cli::main(std::env::args_os())
 }

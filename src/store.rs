@@ -10,6 +10,7 @@ pub mod error;
 pub mod identifier;
 pub mod inspect;
 pub mod ledger;
+pub mod login;
 pub mod migrate;
 pub mod pool;
 mod tls;

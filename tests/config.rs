@@ -344,6 +344,45 @@ fn secrets_are_in_no_error() {
 }
 
 #[test]
+fn a_secret_on_the_command_line_is_refused() {
+    for secret in ["database.password=hunter2", "s3.secret_access_key=hunter2", "database.url=postgres://u:hunter2@h/d"]
+    {
+        let errors = Case::sound("[s3]\naccess_key_id = \"id\"\n").set(secret).errors().to_string();
+        assert!(errors.contains("command line") && !errors.contains("hunter2"), "{secret}: {errors}");
+    }
+    Case::sound("").set("database.url=postgres://u@localhost/d").load();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_in_a_file_that_everybody_reads_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::new(&format!("[database]\nurl = \"postgres://u:pw@localhost/d\"\n{FEED}"));
+    let file = case.sources.file.clone().unwrap();
+    for (mode, warned) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(case.load().warnings.iter().any(|warning| warning.contains("chmod 640")), warned, "{mode:o}");
+    }
+}
+
+#[test]
+fn only_verify_full_is_quiet_about_a_remote_server() {
+    let warned = |url: &str| {
+        !Case::sound("")
+            .set(&format!("database.url={url}"))
+            .load()
+            .warnings
+            .iter()
+            .all(|warning| !warning.contains("sslmode"))
+    };
+    assert!(warned("postgres://u@db.example/d"));
+    assert!(warned("postgres://u@db.example/d?sslmode=require"));
+    assert!(!warned("postgres://u@db.example/d?sslmode=verify-full"));
+    assert!(!warned("postgres://u@127.0.0.1/d"));
+    assert!(!warned("host=/tmp user=u"));
+}
+
+#[test]
 fn a_key_of_ours_goes_over_a_parameter_of_the_connection_string() {
     let timeout = |case: Case| case.load().config.database.connect_timeout.as_secs();
     let url = "database.url=postgres://u@localhost/d?connect_timeout=3";

@@ -34,7 +34,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("operate", &["domain", "config", "telemetry", "store", "pipeline"]),
     ("http", &["domain", "config", "telemetry", "store", "operate"]),
     ("cli", &["domain", "config", "telemetry", "store", "operate", "app", "demo", "failpoint"]),
-    ("main", &["app", "cli", "config", "telemetry"]),
+    ("main", &["app", "cli", "config", "lifecycle", "telemetry"]),
 ];
 
 /// Modules without a restriction of their own.

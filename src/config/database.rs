@@ -39,6 +39,11 @@ pub struct Database {
     pub sslmode: SslMode,
     /// PEM file of trusted roots; the system's roots where absent.
     pub sslrootcert: Option<PathBuf>,
+    /// Login methods the server may ask for. Where nothing is said: all of them under TLS, and without TLS only those
+    /// that do not give the password away.
+    pub require_auth: Option<Vec<LoginMethod>>,
+    /// Whether the login must be bound to the TLS session.
+    pub channel_binding: ChannelBinding,
     /// Client certificate and key, both or neither.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
     /// Server options (`-c name=value`) from the connection string.
@@ -96,8 +101,62 @@ impl SslMode {
     }
 }
 
+/// How a server lets somebody in, in libpq's words for `require_auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginMethod {
+    /// It asks for nothing: `trust`, `peer`, or a client certificate.
+    None,
+    /// It asks for the password itself.
+    Password,
+    /// It asks for an MD5 digest, which a listener can turn back into a login.
+    Md5,
+    /// It asks for a proof from which nothing can be learnt.
+    Scram,
+}
+
+impl LoginMethod {
+    /// Every method keyfall has.
+    pub const ALL: [Self; 4] = [Self::None, Self::Password, Self::Md5, Self::Scram];
+
+    /// libpq's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Password => "password",
+            Self::Md5 => "md5",
+            Self::Scram => "scram-sha-256",
+        }
+    }
+}
+
+/// Whether a login is bound to the TLS session it came by, so that nobody between can pass it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server offers it.
+    Prefer,
+    /// Always: no other login is accepted.
+    Require,
+}
+
+impl ChannelBinding {
+    /// Every setting, from the weakest.
+    pub const ALL: [Self; 3] = [Self::Disable, Self::Prefer, Self::Require];
+
+    /// libpq's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+        }
+    }
+}
+
 /// Where rows and ledger live. What is not said here is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`,
-/// `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGOPTIONS`, `PGCONNECT_TIMEOUT` and `.pgpass`, as `psql` does.
+/// `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGREQUIREAUTH`, `PGCHANNELBINDING`, `PGOPTIONS`, `PGCONNECT_TIMEOUT` and
+/// `.pgpass`, as `psql` does.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawDatabase {
@@ -174,6 +233,8 @@ pub(super) fn validate(
         dbname: connection.dbname,
         sslmode: connection.sslmode,
         sslrootcert: connection.sslrootcert,
+        require_auth: connection.require_auth,
+        channel_binding: connection.channel_binding,
         client_certificate: connection.client_certificate,
         options: connection.options,
         connect_timeout: from_string.unwrap_or(raw.connect_timeout.0),

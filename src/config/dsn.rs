@@ -4,6 +4,7 @@
 //! works with `psql` works here. It opens no connection. Service files and Kerberos are deliberately absent and are
 //! refused by name. No message repeats a value that could be a password.
 
+mod login;
 mod parameters;
 mod parse;
 mod passfile;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::database::SslMode;
+use super::database::{ChannelBinding, LoginMethod, SslMode};
 use super::report::{Report, nearest};
 use super::secret::Secret;
 use parameters::Treatment;
@@ -44,6 +45,8 @@ pub(super) struct Connection {
     pub(super) dbname: String,
     pub(super) sslmode: SslMode,
     pub(super) sslrootcert: Option<PathBuf>,
+    pub(super) require_auth: Option<Vec<LoginMethod>>,
+    pub(super) channel_binding: ChannelBinding,
     pub(super) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(super) options: Option<String>,
     pub(super) connect_timeout: Option<Duration>,
@@ -149,7 +152,7 @@ impl Settings {
     fn take_password(&mut self, configured: Option<Secret>, report: &mut Report) {
         let in_string = self.0.get("password").is_some_and(|setting| setting.key != "PGPASSWORD");
         if in_string {
-            report.warn_if_exposed(&self.key("password"));
+            report.judge_exposure(&self.key("password"));
         }
         let Some(value) = configured else { return };
         if in_string {
@@ -175,8 +178,10 @@ impl Settings {
     }
 
     fn connection(&self, report: &mut Report) -> Option<Connection> {
-        let hosts = self.hosts();
+        let hosts = self.hosts(report);
         let ports = self.ports(hosts.len(), report);
+        let require_auth = self.require_auth(report);
+        let channel_binding = self.channel_binding(report);
         let sslmode = self.sslmode(report);
         let client_certificate = self.client_certificate(report);
         let connect_timeout = self.connect_timeout(report);
@@ -189,6 +194,8 @@ impl Settings {
             password: self.0.get("password").map(|setting| setting.value.clone()),
             sslmode: sslmode?,
             sslrootcert: self.get("sslrootcert").filter(|path| *path != "system").map(PathBuf::from),
+            require_auth,
+            channel_binding: channel_binding?,
             client_certificate,
             options: self.get("options").map(str::to_owned),
             connect_timeout,
@@ -196,11 +203,41 @@ impl Settings {
         })
     }
 
-    fn hosts(&self) -> Vec<String> {
+    fn hosts(&self, report: &mut Report) -> Vec<String> {
         let has_sockets = Path::new(SOCKET_DIRECTORY).is_dir();
         let default = || if has_sockets { SOCKET_DIRECTORY.to_owned() } else { "localhost".to_owned() };
         let named = self.get("host").unwrap_or_default().split(',').map(str::trim);
-        named.map(|host| if host.is_empty() { default() } else { host.to_owned() }).collect()
+        let hosts: Vec<_> = named.map(|host| if host.is_empty() { default() } else { host.to_owned() }).collect();
+        let sockets = hosts.iter().filter(|host| host.starts_with('/')).count();
+        // Sockets know no TLS: what is demanded of one host could not hold for the other.
+        if sockets != 0 && sockets != hosts.len() {
+            let message = "socket directories and host names stand side by side";
+            report.problem(&self.key("host"), message, "name hosts of one kind");
+        }
+        hosts
+    }
+
+    fn require_auth(&self, report: &mut Report) -> Option<Vec<LoginMethod>> {
+        match login::required(self.get("require_auth")?) {
+            Ok(methods) => Some(methods),
+            Err(problem) => {
+                let known = LoginMethod::ALL.map(LoginMethod::as_str).join(", ");
+                let advice = format!("write one or more of {known} with commas between, all with `!` or none");
+                report.problem(&self.key("require_auth"), format!("require_auth {problem}"), advice);
+                None
+            }
+        }
+    }
+
+    fn channel_binding(&self, report: &mut Report) -> Option<ChannelBinding> {
+        let Some(text) = self.get("channel_binding") else { return Some(ChannelBinding::Prefer) };
+        let binding = login::binding(text);
+        if binding.is_none() {
+            let known = ChannelBinding::ALL.map(ChannelBinding::as_str).join(", ");
+            let advice = format!("write one of {known}");
+            report.problem(&self.key("channel_binding"), "channel_binding has an unknown value", advice);
+        }
+        binding
     }
 
     fn ports(&self, hosts: usize, report: &mut Report) -> Option<Vec<u16>> {
@@ -316,8 +353,10 @@ impl Settings {
             line("user", connection.user.clone()),
             line("sslmode", connection.sslmode.as_str().to_owned()),
         ];
-        if let Some(roots) = self.get("sslrootcert") {
-            lines.push(line("sslrootcert", roots.to_owned()));
+        for name in ["sslrootcert", "require_auth", "channel_binding"] {
+            if let Some(value) = self.get(name) {
+                lines.push(line(name, value.to_owned()));
+            }
         }
         if connection.password.is_some() {
             // `origin` knows only settings; a password without one came out of the password file.

@@ -173,8 +173,8 @@ impl Report {
         }
     }
 
-    /// Warns where a secret stands in a file that everybody on the machine may read.
-    pub(crate) fn warn_if_exposed(&mut self, key: &str) {
+    /// Warns where a secret stands in a file that everybody on the machine may read, and refuses one on the command line.
+    pub(crate) fn judge_exposure(&mut self, key: &str) {
         match self.origins.get(key) {
             Some(Origin::File(path, _)) if readable_by_all(path) => {
                 let warning = format!(
@@ -184,7 +184,9 @@ impl Report {
                 self.warn(warning);
             }
             Some(Origin::Override) => {
-                self.warn(format!("{key} holds a secret and stands on the command line, where every user can read it"));
+                let message =
+                    "holds a secret and stands on the command line, where every user of the machine can read it";
+                self.problem(key, message, "put it into a file, a credential or the environment");
             }
             _ => {}
         }

@@ -84,7 +84,7 @@ impl Alternatives<'_> {
         }
         if let Some(secret) = self.plain {
             report.not_blank(self.key, Some(secret.expose()));
-            report.warn_if_exposed(self.key);
+            report.judge_exposure(self.key);
             return Some(secret.clone());
         }
         if let Some(path) = self.file {

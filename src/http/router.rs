@@ -11,8 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Response, StatusCode, Uri};
+use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::future::BoxFuture;
@@ -51,10 +52,19 @@ pub fn router(sources: Sources) -> Router {
         .route("/metrics", get(metrics))
         .fallback(unknown)
         .with_state(sources)
+        .layer(map_response(guarded))
+}
+
+/// What holds for every answer: it describes this moment, and it is what its type says.
+async fn guarded(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 async fn livez() -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], "alive\n")
+    "alive\n"
 }
 
 async fn readyz(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Response<Body> {
@@ -63,7 +73,7 @@ async fn readyz(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Re
     let verbose = query.is_some_and(|query| {
         query.split('&').any(|pair| matches!(pair, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
     });
-    let answer = if failing.is_empty() {
+    if failing.is_empty() {
         let mut members = json!({ "ready": true });
         if verbose && let Some(members) = members.as_object_mut() {
             members.insert("checks".to_owned(), described(&checks));
@@ -75,8 +85,7 @@ async fn readyz(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Re
             .with("ready", json!(false));
         let problem = if verbose { problem.with("checks", described(&checks)) } else { problem };
         problem.into_response()
-    };
-    ([(CACHE_CONTROL, "no-store")], answer).into_response()
+    }
 }
 
 fn described(checks: &BTreeMap<String, Result<(), String>>) -> Value {

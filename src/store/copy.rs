@@ -203,18 +203,21 @@ async fn bounded<T>(
     }
 }
 
-/// Only numbers, UUIDs and quoted identifiers are put into this text.
+/// Only numbers, UUIDs and quoted identifiers are put into this text. Our own statements see no schema but
+/// PostgreSQL's; COPY, which names everything in full, runs with the role's path: the table's triggers may need it.
 fn begin_sql(shape: &Shape, leases: &[&Lease]) -> String {
     let held: Vec<String> =
         leases.iter().map(|lease| format!("({}, '{}'::uuid)", lease.object.id, lease.token)).collect();
     format!(
         "-- copy::begin
          BEGIN;
+         SET LOCAL search_path = '';
          SET LOCAL synchronous_commit = on;
          LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
          SELECT (SELECT {FINGERPRINT} FROM pg_class c WHERE c.oid = {oid}),
                 (SELECT count(*) FROM keyfall.objects
-                  WHERE state = 'leased' AND (id, lease_token) IN ({held}))",
+                  WHERE state = 'leased' AND (id, lease_token) IN ({held}));
+         SET LOCAL search_path TO DEFAULT",
         table = quoted_table(&shape.table),
         oid = shape.oid,
         held = held.join(", "),
@@ -230,13 +233,15 @@ fn copy_sql(shape: &Shape, target: &CopyTarget) -> String {
     format!("COPY {} ({}) FROM STDIN WITH (FORMAT {format})", quoted_table(&shape.table), columns.join(", "))
 }
 
-/// The fence: last statement before COMMIT, one row per object, or the whole transaction is rolled back.
+/// The fence: last statement before COMMIT, one row per object, or the whole transaction is rolled back. It runs with
+/// the role's search path (see `begin_sql`), hence the qualified functions, types and operators.
 const FENCE: &str = "-- copy::fence
     UPDATE keyfall.objects o
-       SET state = 'loaded', loaded_at = clock_timestamp(), rows_read = n.rows, rows_loaded = n.rows,
+       SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.rows,
            rows_rejected = 0, rows_filtered = 0, bytes_read = n.bytes, sha256 = n.sha256,
-           disposal = $6, disposal_not_before = now(), config_fingerprint = $7, lease_expires_at = NULL,
+           disposal = $6, disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
            reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL
-      FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[])
+      FROM unnest($1::bigint[], $2::pg_catalog.uuid[], $3::bigint[], $4::bigint[], $5::pg_catalog.bytea[])
            AS n (id, token, rows, bytes, sha256)
-     WHERE o.id = n.id AND o.lease_token = n.token AND o.state = 'leased'";
+     WHERE o.id OPERATOR(pg_catalog.=) n.id AND o.lease_token OPERATOR(pg_catalog.=) n.token
+       AND o.state OPERATOR(pg_catalog.=) 'leased'";

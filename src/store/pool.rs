@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::config::SslMode as PgSslMode;
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::config::{ChannelBinding as PgChannelBinding, SslMode as PgSslMode, SslNegotiation};
 
-use crate::config::database::{Database, SslMode};
+use crate::config::database::{ChannelBinding, Database};
 
 use super::error::StoreError;
-use super::tls;
+use super::login::Opener;
 
 /// Connections for ledger statements besides one per worker: poll, renewal, disposal, scrape, command line.
 const LEDGER_CONNECTIONS: usize = 6;
@@ -24,7 +23,8 @@ pub struct Pools {
     loads: Pool,
     ledger: Pool,
     direct: Arc<tokio_postgres::Config>,
-    tls: MakeRustlsConnect,
+    opener: Opener,
+    connect_timeout: Duration,
     copy_stall_timeout: Duration,
     statement_timeout: Duration,
 }
@@ -39,13 +39,14 @@ enum Purpose {
 impl Pools {
     /// Builds both pools; connects to nothing yet.
     pub fn new(database: &Database, workers: usize) -> Result<Self, StoreError> {
-        let tls = MakeRustlsConnect::new(tls::client_config(database)?);
+        let opener = Opener::new(database)?;
         let ledger_config = driver_config(database, Purpose::Ledger);
         Ok(Self {
-            loads: pool(database, driver_config(database, Purpose::Load), &tls, workers)?,
-            ledger: pool(database, ledger_config.clone(), &tls, LEDGER_CONNECTIONS)?,
+            loads: pool(database, driver_config(database, Purpose::Load), &opener, workers)?,
+            ledger: pool(database, ledger_config.clone(), &opener, LEDGER_CONNECTIONS)?,
             direct: Arc::new(ledger_config),
-            tls,
+            opener,
+            connect_timeout: database.connect_timeout,
             copy_stall_timeout: database.copy_stall_timeout,
             statement_timeout: database.statement_timeout,
         })
@@ -69,12 +70,16 @@ impl Pools {
             tokio_postgres::Client,
             tokio_postgres::Connection<
                 tokio_postgres::Socket,
-                <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+                <Opener as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
             >,
         ),
         StoreError,
     > {
-        Ok(self.direct.connect(self.tls.clone()).await?)
+        let login = self.direct.connect(self.opener.clone());
+        match tokio::time::timeout(self.connect_timeout, login).await {
+            Ok(connected) => Ok(connected?),
+            Err(_elapsed) => Err(StoreError::Timeout { what: "a login", seconds: self.connect_timeout.as_secs() }),
+        }
     }
 
     /// After how long without progress a COPY is given up.
@@ -95,16 +100,11 @@ impl Pools {
     }
 }
 
-fn pool(
-    database: &Database,
-    config: tokio_postgres::Config,
-    tls: &MakeRustlsConnect,
-    size: usize,
-) -> Result<Pool, StoreError> {
+fn pool(database: &Database, config: tokio_postgres::Config, opener: &Opener, size: usize) -> Result<Pool, StoreError> {
     // `Fast` only asks whether the connection is closed: a load that failed never comes back (see `copy::Load`),
     // and a ledger statement that meets a dead connection is retried by its caller.
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(config, tls.clone(), manager_config);
+    let manager = Manager::from_config(config, opener.clone(), manager_config);
     Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
@@ -127,10 +127,17 @@ fn driver_config(database: &Database, purpose: Purpose) -> tokio_postgres::Confi
     if let Some(password) = &database.password {
         config.password(password.expose());
     }
-    config.ssl_mode(match database.sslmode {
-        SslMode::Disable => PgSslMode::Disable,
-        SslMode::Prefer => PgSslMode::Prefer,
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => PgSslMode::Require,
+    if database.hosts.iter().all(|host| host.starts_with('/')) {
+        // As in libpq, sockets of this machine know no TLS.
+        config.ssl_mode(PgSslMode::Disable);
+    } else {
+        // "Direct" hands the bare socket to `Opener`, which asks for TLS as `sslmode` says.
+        config.ssl_mode(PgSslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    }
+    config.channel_binding(match database.channel_binding {
+        ChannelBinding::Disable => PgChannelBinding::Disable,
+        ChannelBinding::Prefer => PgChannelBinding::Prefer,
+        ChannelBinding::Require => PgChannelBinding::Require,
     });
     config.connect_timeout(database.connect_timeout);
     config.tcp_user_timeout(Duration::from_mins(1));
@@ -144,12 +151,17 @@ fn driver_config(database: &Database, purpose: Purpose) -> tokio_postgres::Confi
 /// Session settings sent with the login, so that a role's own defaults cannot cut a COPY short or leave a dead
 /// client's locks behind.
 fn server_options(database: &Database, purpose: Purpose) -> String {
+    let mut options = database.options.clone().unwrap_or_default();
     let statement_timeout = match purpose {
         // COPY ignores it while it waits for us; our own progress deadline stands in.
         Purpose::Load => 0,
-        Purpose::Ledger => database.statement_timeout.as_millis(),
+        Purpose::Ledger => {
+            // Our statements must not find functions or operators that somebody put into a schema of his own. Loads
+            // set it for themselves (`copy::begin`): triggers of the target table keep the role's own path.
+            options.push_str(" -c search_path=");
+            database.statement_timeout.as_millis()
+        }
     };
-    let mut options = database.options.clone().unwrap_or_default();
     for (name, value) in [
         ("statement_timeout", statement_timeout),
         ("lock_timeout", database.lock_timeout.as_millis()),

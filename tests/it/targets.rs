@@ -175,7 +175,7 @@ async fn a_target_that_cannot_be_loaded_pauses_the_feed_and_keeps_its_objects() 
             "{}\n[feeds.g]\nbucket = \"drop\"\nprefix = \"g/\"\ntable = \"other\"\n",
             feed("t", &format!("unknown_fields = \"ignore\"\n{}", refusal.more))
         );
-        let url = lab.postgres.url(&lab.database).replace("postgres@", "loader:x@");
+        let url = lab.postgres.url(&lab.database).replace("postgres@", "loader@");
         let settings = [&format!("database.url={url}"), "workers.retry_min=30s", "workers.retry_max=60s"];
         let code = lab.once_set(&feeds, &settings).await;
         let told = format!("{}: exit {code}, {:?}", refusal.name, lab.entry("f/1.csv").await);

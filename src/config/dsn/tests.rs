@@ -74,6 +74,18 @@ fn variables_fill_only_what_the_string_leaves_open() {
 }
 
 #[test]
+fn the_login_may_be_restricted_by_string_or_variable() {
+    let found = connection("postgres://u@h?require_auth=scram-sha-256&channel_binding=require", &[]);
+    assert_eq!((found.require_auth, found.channel_binding), (Some(vec![LoginMethod::Scram]), ChannelBinding::Require));
+    let variables = [("PGREQUIREAUTH", "!password"), ("PGCHANNELBINDING", "disable")];
+    let found = connection("postgres://u@h", &variables);
+    assert_eq!(found.require_auth.unwrap(), [LoginMethod::None, LoginMethod::Md5, LoginMethod::Scram]);
+    assert_eq!(found.channel_binding, ChannelBinding::Disable);
+    let found = connection("postgres://u@h", &[]);
+    assert_eq!((found.require_auth, found.channel_binding), (None, ChannelBinding::Prefer));
+}
+
+#[test]
 fn system_roots_demand_verify_full() {
     let found = connection("postgres://u@h?sslrootcert=system", &[]);
     assert_eq!((found.sslmode, found.sslrootcert), (SslMode::VerifyFull, None));
@@ -89,7 +101,9 @@ fn what_cannot_be_honoured_is_refused_with_a_reason() {
     refused("host=h user=u password=a b hunter2=c", "has no `=`");
     refused("host=h user=u zzzz=hunter2", "unknown parameter");
     refused("service=x", "service files are not read");
-    refused("postgres://u@h?channel_binding=require", "channel_binding");
+    refused("postgres://u@h?channel_binding=yes", "disable, prefer, require");
+    refused("postgres://u@h?require_auth=gss", "does not have");
+    refused("host=/run/postgresql,h user=u", "one kind");
     refused("postgres://u@h?gssencmode=require", "Kerberos");
     refused("postgres://u@h?target_session_attrs=standby", "primary");
     refused("postgres://u:hunter2/x@h", "%2F");

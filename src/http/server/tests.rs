@@ -258,3 +258,18 @@ async fn paths_that_clients_make_up_become_no_labels() {
     assert!(text.contains(r#"keyfall_http_requests_total{route="/livez",code="405"}"#), "{text}");
     assert!(!text.contains("made-up-7f3a"), "{text}");
 }
+
+#[tokio::test]
+async fn every_answer_says_that_it_is_not_to_be_kept_and_is_what_its_type_says() {
+    let running = start(daemon().0, NEVER, NEVER).await;
+    for request in ["GET /livez", "GET /readyz", "GET /healthz", "GET /metrics", "GET /nothing", "POST /livez"] {
+        let answer = ask(&running, &format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
+        for header in ["cache-control: no-store", "x-content-type-options: nosniff"] {
+            assert_eq!(head.matches(header).count(), 1, "{request}: {head}");
+        }
+        for header in ["server:", "access-control-"] {
+            assert!(!head.contains(header), "{request}: {head}");
+        }
+    }
+}
