@@ -491,6 +491,8 @@ fn values_that_cannot_work_are_refused() {
         ("feeds.departments.csv.delimiter=\n", "feeds.departments.csv.delimiter", "not usable"),
         ("feeds.departments.csv.delimiter=ü", "feeds.departments.csv.delimiter", "not usable"),
         ("feeds.departments.csv.delimiter=", "feeds.departments.csv.delimiter", "not usable"),
+        ("feeds.departments.csv.quote=0", "feeds.departments.csv.quote", "letter or digit"),
+        ("feeds.departments.csv.escape=e", "feeds.departments.csv.escape", "letter or digit"),
         ("feeds.departments.csv.quote=,", "feeds.departments.csv.quote", "same as the delimiter"),
         ("feeds.departments.columns.id=0", "feeds.departments.columns.id", "below 1"),
         ("feeds.departments.columns.id=1601", "feeds.departments.columns.id", "out of range"),
