@@ -33,3 +33,6 @@ pub mod lifecycle;
 
 #[cfg(feature = "demo")]
 pub mod demo;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
