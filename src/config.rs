@@ -95,10 +95,28 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 fn load_from(sources: &Sources, searched: &[&str]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::default();
     let shape = Shape::of_config();
-    let Some(Merged { table, files }) = layers::gather(sources, searched, &shape, &mut report) else {
-        return Err(report.into_errors());
-    };
-    let raw = raw::read(table, &shape, &mut report);
+    let merged = layers::gather(sources, searched, &shape, &mut report);
+    finish(merged, sources, searched, &shape, report)
+}
+
+/// The same from the text of one file, without environment.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
+    let mut report = Report::default();
+    let shape = Shape::of_config();
+    let merged = layers::gather_text(text, &shape, &mut report);
+    finish(merged, &Sources::default(), &[], &shape, report)
+}
+
+fn finish(
+    merged: Option<Merged>,
+    sources: &Sources,
+    searched: &[&str],
+    shape: &Shape,
+    mut report: Report,
+) -> Result<Loaded, ConfigErrors> {
+    let Some(Merged { table, files }) = merged else { return Err(report.into_errors()) };
+    let raw = raw::read(table, shape, &mut report);
     let validated = validate(&raw, &sources.environment, &mut report);
     if files.is_empty() && !report.is_clean() {
         let message = format!("none was found: looked for {}", searched.join(" and "));

@@ -34,3 +34,6 @@ pub mod lifecycle;
 
 #[cfg(feature = "demo")]
 pub mod demo;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Module and the modules it may import; itself is understood. A third level (`config::telemetry`) narrows the right.
 ///
-/// `app` wires everything, `demo` starts everything; both may import what they like.
+/// `app` wires everything, `demo` starts everything, `fuzzing` checks everything; they may import what they like.
 const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("config", &["domain"]),
@@ -38,7 +38,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 ];
 
 /// Modules without a restriction of their own.
-const MAY_IMPORT_ALL: [&str; 3] = ["lib", "app", "demo"];
+const MAY_IMPORT_ALL: [&str; 4] = ["lib", "app", "demo", "fuzzing"];
 
 /// Modules that may import `demo`, which exists under its feature only.
 const MAY_IMPORT_DEMO: [&str; 2] = ["cli", "app"];
@@ -101,7 +101,9 @@ fn files_under(folder: &Path, found: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.expect("a folder entry").path();
-        let built = ["target", "tmp", ".git"].iter().any(|name| path == root().join(name));
+        let built = ["target", "tmp", ".git", "fuzz/target", "fuzz/artifacts", "fuzz/coverage"]
+            .iter()
+            .any(|name| path == root().join(name));
         if path.is_dir() && !built {
             files_under(&path, found);
         } else if path.is_file() {

@@ -10,7 +10,7 @@ mod copy;
 mod delete;
 mod get;
 mod guard;
-mod list;
+pub(crate) mod list;
 mod probe;
 #[cfg(test)]
 #[cfg(feature = "demo")]

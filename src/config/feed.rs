@@ -327,9 +327,9 @@ pub(crate) struct RawCsv {
     header: bool,
     /// Field delimiter, one ASCII character that is no letter or digit; default `,`. A tab is written `\t`.
     delimiter: String,
-    /// Quote, one ASCII character; default `"`. An empty text makes quotes data.
+    /// Quote, one ASCII character that is no letter or digit; default `"`. An empty text makes quotes data.
     quote: String,
-    /// Escape inside quotes, one ASCII character, where it is not the doubled quote; default: none.
+    /// Escape inside quotes, one ASCII character that is no letter or digit, where it is not the doubled quote; default: none.
     escape: Option<String>,
 }
 

@@ -50,13 +50,31 @@ impl Source for Layer {
 
 /// Reads and merges every layer. None where a file cannot be read: its keys would all seem to be missing.
 pub(super) fn gather(sources: &Sources, searched: &[&str], shape: &Shape, report: &mut Report) -> Option<Merged> {
+    let files = file::find(sources, searched, report);
+    let read = files.iter().filter_map(|path| Some((path, file::read(path, report)?))).collect();
+    let table = lay(read, sources, shape, report)?;
+    Some(Merged { table, files })
+}
+
+/// The same with one file that is only a text.
+#[cfg(any(test, fuzzing))]
+pub(super) fn gather_text(text: &str, shape: &Shape, report: &mut Report) -> Option<Merged> {
+    let path = PathBuf::from("text");
+    let read = file::parse(&path, text, report).map(|file| (&path, file)).into_iter().collect();
+    let table = lay(read, &Sources::default(), shape, report)?;
+    Some(Merged { table, files: vec![path] })
+}
+
+fn lay(
+    files: Vec<(&PathBuf, file::ConfigFile)>,
+    sources: &Sources,
+    shape: &Shape,
+    report: &mut Report,
+) -> Option<Table> {
     let mut gathering = Gathering { shape, report, layers: Vec::new(), origins: BTreeMap::new() };
-    let files = file::find(sources, searched, gathering.report);
-    for path in &files {
-        if let Some(file) = file::read(path, gathering.report) {
-            let origin = |key: &str| Origin::File(path.clone(), file.line(key));
-            gathering.add(file.table.clone(), &origin);
-        }
+    for (path, file) in files {
+        let origin = |key: &str| Origin::File(path.clone(), file.line(key));
+        gathering.add(file.table.clone(), &origin);
     }
     gathering.environment(&sources.environment);
     gathering.overrides(&sources.overrides);
@@ -65,8 +83,7 @@ pub(super) fn gather(sources: &Sources, searched: &[&str], shape: &Shape, report
         return None;
     }
     report.learn_origins(origins);
-    let table = merge(layers, report)?;
-    Some(Merged { table, files })
+    merge(layers, report)
 }
 
 /// Lays the layers over each other: tables are merged, everything else is replaced.

@@ -76,6 +76,13 @@ pub struct SeriesLevel {
     pub rest: String,
 }
 
+impl SeriesLevel {
+    /// Where the next part of the pattern begins below one common prefix.
+    pub fn below(&self, common_prefix: &str) -> String {
+        format!("{common_prefix}{}", self.rest)
+    }
+}
+
 /// A key taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyParts {

@@ -14,6 +14,7 @@ use std::io;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
+use tokio::io::AsyncBufRead;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
@@ -171,7 +172,18 @@ pub struct Decoding<'a> {
 
 /// Decodes a whole object into the channel.
 pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piece>) -> Result<Decoded, DecodeError> {
-    let raw = StreamReader::new(body.stream());
+    decode(decoding, StreamReader::new(body.stream()), pieces).await
+}
+
+/// The same from any bytes.
+pub(crate) async fn decode<R>(
+    decoding: Decoding<'_>,
+    raw: R,
+    pieces: mpsc::Sender<Piece>,
+) -> Result<Decoded, DecodeError>
+where
+    R: AsyncBufRead + Send + Unpin + 'static,
+{
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
     if let Some(other) = opened.foreign {

@@ -4,6 +4,7 @@
 //! overlap any other, run twice, or die half-way. Positions are never stored; they are derived from the ledger, so
 //! nothing can run ahead of it.
 
+mod bound;
 mod listing;
 mod poll;
 mod select;
@@ -64,7 +65,7 @@ impl Discoverer {
 
     /// Polls and sweeps until told to stop.
     pub async fn run(&self, stop: &CancellationToken) {
-        if !self.tracks_time() {
+        if bound::timed(&self.feed).is_none() {
             tracing::warn!(feed = %self.feed.name, "the feed's keys carry no ordered time: every poll lists the whole prefix");
         }
         // Without a first sweep there is no position to poll from: the poll would list everything a second time.
@@ -74,7 +75,7 @@ impl Discoverer {
 
     /// One full pass over the prefix.
     pub async fn sweep(&self, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
-        let listed = self.list_all(Channel::Sweep, stop).await?;
+        let listed = self.list(bound::everything(&self.feed), Channel::Sweep, stop).await?;
         self.ledger.note_sweep(&self.feed.name).await?;
         failpoint::reach(Point::DiscoverSwept).await?;
         Ok(listed)
@@ -93,9 +94,7 @@ impl Discoverer {
             tracing::debug!(feed = %self.feed.name, error = %error, "a changed key could not be looked up");
         }
     }
-
-    /// Whether polling can begin at a time instead of listing everything.
-    fn tracks_time(&self) -> bool {
-        self.feed.pattern.as_ref().is_some_and(|pattern| pattern.has_time() && pattern.is_ordered())
-    }
 }
+
+#[cfg(test)]
+mod tests;

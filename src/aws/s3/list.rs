@@ -62,7 +62,7 @@ fn listed(object: Object, text: &impl Fn(String) -> Result<String, String>) -> R
 }
 
 /// Undoes `encoding-type=url`: `%XX`, and `+` for a space as AWS writes it. A real plus comes as `%2B`.
-fn decoded(raw: String) -> Result<String, String> {
+pub(crate) fn decoded(raw: String) -> Result<String, String> {
     if !raw.contains(['%', '+']) {
         return Ok(raw);
     }

@@ -256,12 +256,11 @@ impl Checker<'_> {
             None => Some(None),
         };
         let (delimiter, quote, escape) = (delimiter?, quote?, escape?);
-        if delimiter.is_ascii_alphanumeric() {
-            self.problem(
-                "csv.delimiter",
-                "a letter or digit cannot separate fields",
-                "write a mark such as , ; | or \\t",
-            );
+        // The mark behind the last record (ADR-0007) is letters and digits; besides, nobody means it.
+        let roles = [("delimiter", Some(delimiter)), ("quote", quote), ("escape", escape)];
+        for (role, _) in roles.into_iter().filter(|(_, byte)| byte.is_some_and(|byte| byte.is_ascii_alphanumeric())) {
+            let advice = "write a mark such as , ; | or \\t, or a quote such as \"";
+            self.problem(&format!("csv.{role}"), format!("a letter or digit cannot be the {role}"), advice);
         }
         if Some(delimiter) == quote {
             self.problem("csv.quote", "is the same as the delimiter", "make them differ, or set quote = \"\" for none");

@@ -75,12 +75,17 @@ pub(super) fn read(path: &Path, report: &mut Report) -> Option<ConfigFile> {
             return None;
         }
     };
+    parse(path, &text, report)
+}
+
+/// The same from its text; the path is for messages.
+pub(super) fn parse(path: &Path, text: &str, report: &mut Report) -> Option<ConfigFile> {
     // Parsed twice: by us for the places of keys and errors, by the `config` crate for the values.
-    match DeTable::parse(&text) {
+    match DeTable::parse(text) {
         Ok(table) => {
             let mut lines = BTreeMap::new();
-            note_lines(&line_starts(&text), "", table.get_ref(), &mut lines);
-            if let Ok(table) = config::File::from_str(&text, FileFormat::Toml).collect() {
+            note_lines(&line_starts(text), "", table.get_ref(), &mut lines);
+            if let Ok(table) = config::File::from_str(text, FileFormat::Toml).collect() {
                 return Some(ConfigFile { table, lines });
             }
             // Well-formed TOML fails here only for numbers that do not fit.
@@ -88,7 +93,7 @@ pub(super) fn read(path: &Path, report: &mut Report) -> Option<ConfigFile> {
             None
         }
         Err(error) => {
-            let (line, column) = error.span().map_or((1, 1), |span| place(&text, span.start));
+            let (line, column) = error.span().map_or((1, 1), |span| place(text, span.start));
             let place = PathBuf::from(format!("{}:{line}:{column}", path.display()));
             fail(report, &place, format!("is no TOML: {}", error.message()), "correct the line");
             None

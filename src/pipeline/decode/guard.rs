@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytesize::ByteSize;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, Take};
 use uuid::Uuid;
 
 use crate::config::feed::{Csv, Limits};
@@ -81,10 +81,9 @@ impl RecordStart {
 
 /// The guard.
 pub struct Guard<R> {
-    inner: R,
+    inner: Take<R>,
     delivered: u64,
-    max_bytes: u64,
-    over_max_bytes: ByteCap,
+    max_bytes: ByteCap,
     max_record: u64,
     start: Arc<RecordStart>,
     seen: Seen,
@@ -122,12 +121,12 @@ impl Mark {
     }
 }
 
-impl<R> Guard<R> {
+impl<R: AsyncRead> Guard<R> {
     /// Puts the caps on a stream of an object of `size` stored bytes.
     pub fn new(inner: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
         // Small objects may compress well for good reasons: the ratio counts above the first MiB.
         let by_ratio = size.saturating_mul(limits.max_ratio).max(1 << 20);
-        let (max_bytes, over_max_bytes) = if by_ratio < limits.max_bytes {
+        let (limit, max_bytes) = if by_ratio < limits.max_bytes {
             (by_ratio, ByteCap::Ratio(limits.max_ratio))
         } else {
             (limits.max_bytes, ByteCap::Bytes(limits.max_bytes))
@@ -136,10 +135,9 @@ impl<R> Guard<R> {
         start.set(0, 1);
         let max_record = limits.max_record_bytes;
         Self {
-            inner,
+            inner: inner.take(limit),
             delivered: 0,
             max_bytes,
-            over_max_bytes,
             max_record,
             start,
             seen: Seen::default(),
@@ -183,16 +181,6 @@ impl<R> Guard<R> {
             return Err(LimitError::Record { line, byte, cap: self.max_record });
         }
         Ok(())
-    }
-
-    fn check_total(&self) -> Result<(), LimitError> {
-        if self.delivered <= self.max_bytes {
-            return Ok(());
-        }
-        Err(match self.over_max_bytes {
-            ByteCap::Bytes(cap) => LimitError::Bytes(cap),
-            ByteCap::Ratio(cap) => LimitError::Ratio(cap),
-        })
     }
 }
 
@@ -243,6 +231,25 @@ impl Seen {
     }
 }
 
+impl<R: AsyncRead + Unpin> Guard<R> {
+    /// At the cap on all bytes: one byte more is an error. Only here, when every record before it has been looked at,
+    /// so that what is said of an object does not depend on how its bytes arrived.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.inner.limit() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut byte = [0];
+        let mut beyond = ReadBuf::new(&mut byte);
+        ready!(Pin::new(self.inner.get_mut()).poll_read(cx, &mut beyond))?;
+        let cap = match self.max_bytes {
+            _ if beyond.filled().is_empty() => return Poll::Ready(Ok(())),
+            ByteCap::Bytes(cap) => LimitError::Bytes(cap),
+            ByteCap::Ratio(cap) => LimitError::Ratio(cap),
+        };
+        Poll::Ready(Err(io::Error::other(cap)))
+    }
+}
+
 impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(tail) = &mut self.tail {
@@ -259,9 +266,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
             self.seen.replace(start, at, piece);
             self.quotes.scan(at, piece);
             self.delivered += read as u64;
-            self.check_total().map_err(io::Error::other)?;
             return Poll::Ready(Ok(()));
         }
+        ready!(self.poll_end(cx))?;
         // A leading line end closes a last line that has none; if it has one, this is a blank line, which the
         // reader passes over.
         let mut tail = io::Cursor::new(format!("\n{}\n", self.mark.0).into_bytes());

@@ -1,98 +1,17 @@
 //! The whole decode stage on bytes alone: what it makes of them must not depend on how they arrive.
 
-use std::io;
-use std::sync::Arc;
-
-use futures::stream;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::feed::{Csv, Disposal, Limits, Mapping, Mode, TableName, Unknown};
-use crate::store::catalog::Column;
-use crate::store::encode::ColumnType;
+use crate::config::feed::{Csv, Limits, Source};
+use crate::fuzzing::compression::member;
+use crate::fuzzing::csv::decode;
+use crate::fuzzing::fixture;
 
 fn feed(header: bool) -> Feed {
-    Feed {
-        name: "test".parse().unwrap(),
-        bucket: "drop".to_owned(),
-        prefix: String::new(),
-        pattern: None,
-        include: None,
-        exclude: None,
-        start_from: None,
-        min_age: std::time::Duration::ZERO,
-        poll_interval: std::time::Duration::ZERO,
-        lookback_interval: std::time::Duration::ZERO,
-        lookback: std::time::Duration::ZERO,
-        sweep_interval: std::time::Duration::ZERO,
-        max_workers: 1,
-        table: TableName { schema: "public".to_owned(), table: "t".to_owned() },
-        mode: Mode::Append,
-        csv: Csv { delimiter: b',', quote: Some(b'"'), escape: None, header },
-        mapping: Mapping {
-            columns: Vec::new(),
-            null: vec![String::new()],
-            unknown: Unknown::Quarantine,
-            timezone: jiff::tz::TimeZone::UTC,
-        },
-        limits: Limits { max_bytes: 1 << 30, max_ratio: 1000, max_record_bytes: 1 << 20, max_fields: 5 },
-        disposal: Disposal::Keep,
-        fingerprint: String::new(),
-    }
-}
-
-/// A table of two columns, `a varchar(3)` and `b text`, and the record's number.
-fn shape() -> Shape {
-    let column = |name: &str, kind, type_name: &str| Column {
-        name: name.to_owned(),
-        kind,
-        type_name: type_name.to_owned(),
-        nullable: true,
-        has_default: false,
-    };
-    Shape {
-        table: feed(false).table,
-        oid: 1,
-        fingerprint: String::new(),
-        columns: vec![
-            column("a", ColumnType::Text { max_chars: Some(3) }, "character varying(3)"),
-            column("b", ColumnType::Text { max_chars: None }, "text"),
-        ],
-        has_object_id: false,
-        has_record_no: true,
-    }
-}
-
-/// What becomes of these pieces of an object: tuples and counts, or the message.
-fn decode(feed: &Feed, pieces: Vec<Vec<u8>>) -> Result<(Vec<u8>, Decoded), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async move {
-        let size = pieces.iter().map(Vec::len).sum::<usize>() as u64;
-        let raw =
-            StreamReader::new(stream::iter(pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)))));
-        let opened = compression::open(raw).await.map_err(|error| format!("open: {error}"))?;
-        if let Some(foreign) = opened.foreign {
-            return Err(format!("foreign: {foreign}"));
-        }
-        let (sender, mut frames) = mpsc::channel(64);
-        let shape = Arc::new(shape());
-        let decoding = Decoding { feed, shape: &shape, object_id: 1, size };
-        let decoded = csv::decode(decoding, opened.reader, sender).await;
-        let decoded = decoded.map_err(|failure| {
-            let error = match failure {
-                csv::Failure::Decode(error) => error,
-                csv::Failure::Io(error) => DecodeError::from_io(error, opened.format),
-            };
-            format!("{} {error}", error.code())
-        })?;
-        let mut tuples = Vec::new();
-        while let Some(piece) = frames.recv().await {
-            if let Piece::Frame(frame) = piece {
-                tuples.extend_from_slice(&frame);
-            }
-        }
-        Ok((tuples, decoded))
-    })
+    let mut feed = fixture::feed();
+    feed.csv.header = header;
+    feed
 }
 
 /// The object cut at these places, taken modulo its length.
@@ -101,13 +20,6 @@ fn cut(object: &[u8], places: &[usize]) -> Vec<Vec<u8>> {
     places.extend([0, object.len()]);
     places.sort_unstable();
     places.windows(2).map(|pair| object[pair[0]..pair[1]].to_vec()).collect()
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    use io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// Texts made of everything a CSV reader may stumble over.
@@ -121,20 +33,74 @@ fn texts() -> impl Strategy<Value = String> {
     (mark, prop::collection::vec(token, 0..24)).prop_map(|(mark, tokens)| mark.to_owned() + &tokens.concat())
 }
 
+/// The same with bytes that are no text in between, and marks where none belongs.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop_oneof![
+        8 => texts().prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+        1 => Just(b"\xef\xbb\xbf".to_vec()),
+        1 => Just(b"\n\n\r\n\r\r\n".to_vec()),
+        1 => Just(b"\xf0\x9f".to_vec()),
+    ];
+    prop::collection::vec(token, 0..4).prop_map(|tokens| tokens.concat())
+}
+
+fn dialects() -> impl Strategy<Value = Csv> {
+    let quote = prop::sample::select(vec![Some(b'"'), Some(b'\''), None]);
+    let escape = prop::sample::select(vec![None, None, Some(b'\\')]);
+    (prop::sample::select(b",;\t".to_vec()), quote, escape, any::<bool>())
+        .prop_map(|(delimiter, quote, escape, header)| Csv { delimiter, quote, escape, header })
+}
+
+/// Caps around the sizes of what is generated.
+fn caps() -> impl Strategy<Value = Limits> {
+    (0..120_u64, 0..40_u64, 1..4_usize).prop_map(|(max_bytes, max_record_bytes, max_fields)| Limits {
+        max_bytes: max_bytes + 1,
+        max_ratio: 1000,
+        max_record_bytes: max_record_bytes + 1,
+        max_fields,
+    })
+}
+
+/// The bytes as members of one compressed stream, split at these places.
+fn members(data: &[u8], places: &[usize], gzip: bool) -> Vec<u8> {
+    // A stream begins with a member even if nothing is in it.
+    let parts = cut(data, places);
+    parts.iter().flat_map(|part| member(part, gzip)).collect()
+}
+
 proptest! {
     #[test]
     fn no_way_of_cutting_the_bytes_changes_what_becomes_of_them(
-        text in texts(), header: bool, places in prop::collection::vec(any::<usize>(), 0..12),
+        text in bytes(), csv in dialects(), places in prop::collection::vec(any::<usize>(), 0..12),
+    ) {
+        let feed = Feed { csv, ..fixture::feed() };
+        let whole = decode(&feed, vec![text.clone()]);
+        let bytes = text.iter().map(|byte| vec![*byte]).collect();
+        prop_assert_eq!(&decode(&feed, bytes), &whole);
+        prop_assert_eq!(&decode(&feed, cut(&text, &places)), &whole);
+    }
+
+    #[test]
+    fn no_way_of_compressing_the_bytes_changes_what_becomes_of_them(
+        text in texts(), header: bool, gzip: bool,
+        splits in prop::collection::vec(any::<usize>(), 0..4),
+        places in prop::collection::vec(any::<usize>(), 0..12),
     ) {
         let feed = feed(header);
         let whole = decode(&feed, vec![text.clone().into_bytes()]);
-        let bytes = text.bytes().map(|byte| vec![byte]).collect();
+        prop_assert_eq!(&decode(&feed, cut(&members(text.as_bytes(), &splits, gzip), &places)), &whole);
+    }
+
+    #[test]
+    fn which_cap_is_exceeded_and_where_does_not_depend_on_how_the_bytes_arrive(
+        text in bytes(), csv in dialects(), limits in caps(), places in prop::collection::vec(any::<usize>(), 0..12),
+    ) {
+        let feed = Feed { csv, limits, ..fixture::feed() };
+        let whole = decode(&feed, vec![text.clone()]);
+        let bytes = text.iter().map(|byte| vec![*byte]).collect();
         prop_assert_eq!(&decode(&feed, bytes), &whole);
-        prop_assert_eq!(&decode(&feed, cut(text.as_bytes(), &places)), &whole);
-        prop_assert_eq!(&decode(&feed, cut(&gzip(text.as_bytes()), &places)), &whole);
-        let middle = text.len() / 2;
-        let (first, second) = text.as_bytes().split_at(middle);
-        prop_assert_eq!(&decode(&feed, cut(&[gzip(first), gzip(second)].concat(), &places)), &whole);
+        prop_assert_eq!(&decode(&feed, cut(&text, &places)), &whole);
     }
 
     #[test]
@@ -186,11 +152,11 @@ fn only_a_first_record_without_header_is_asked_whether_it_is_one() {
 #[test]
 fn a_mapping_that_cannot_fit_the_table_is_the_operators_and_one_that_misses_a_header_is_the_objects() {
     let mut feed = feed(true);
-    feed.mapping.columns = vec![("gone".to_owned(), crate::config::feed::Source::Header("a".to_owned()))];
+    feed.mapping.columns = vec![("gone".to_owned(), Source::Header("a".to_owned()))];
     let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
     assert!(message.starts_with("E-TARGET-COLUMN ") && message.contains("\"gone\""), "{message}");
     assert_eq!(DecodeError::Target(String::new()).verdict(), Verdict::Halt);
-    feed.mapping.columns = vec![("a".to_owned(), crate::config::feed::Source::Header("other".to_owned()))];
+    feed.mapping.columns = vec![("a".to_owned(), Source::Header("other".to_owned()))];
     let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
     assert!(message.starts_with("E-CSV-HEADER ") && message.contains("it has \"a\", \"b\""), "{message}");
 }

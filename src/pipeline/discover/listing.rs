@@ -15,6 +15,7 @@ use crate::failpoint::{self, Point};
 use crate::store::ledger::{Found, Recorded};
 use crate::telemetry::metrics::{self, Outcome, Stage};
 
+use super::bound::Range;
 use super::select::judge;
 use super::{DiscoverError, Discoverer};
 
@@ -39,26 +40,15 @@ impl Listed {
 }
 
 impl Discoverer {
-    /// Lists everything the feed may want: from `start_from` where keys are ordered by time, else the whole prefix.
-    pub(super) async fn list_all(&self, channel: Channel, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
-        let bound = match (&self.feed.pattern, self.feed.start_from) {
-            (Some(pattern), Some(start)) if pattern.has_time() && pattern.series_levels().is_empty() => {
-                Some(pattern.lower_bound(pattern.series_root(), start))
-            }
-            _ => None,
-        };
-        self.list(self.feed.prefix.clone(), bound, channel, stop).await
-    }
-
     /// Lists one prefix from a bound to its end.
     pub(super) async fn list(
         &self,
-        prefix: String,
-        start_after: Option<String>,
+        range: Range,
         channel: Channel,
         stop: &CancellationToken,
     ) -> Result<Listed, DiscoverError> {
         let mut listed = Listed::default();
+        let Range { prefix, start_after } = range;
         let mut request = ListRequest { prefix, start_after, delimiter: None, token: None };
         let mut page = self.page(&request, channel).await?;
         loop {

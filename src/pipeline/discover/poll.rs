@@ -13,30 +13,24 @@ use crate::domain::pattern::KeyPattern;
 use crate::domain::ports::ListRequest;
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Point};
-use crate::store::ledger::SeriesPosition;
 use crate::telemetry::metrics;
 
+use super::bound::{self, Frontiers, Reach};
 use super::listing::Listed;
 use super::{DiscoverError, Discoverer};
 
 /// Longest pause after failed polls.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// How far back a poll looks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Tip,
-    LookBack,
-}
-
 impl Discoverer {
     pub(super) async fn run_polls(&self, stop: &CancellationToken, swept: &CancellationToken) {
         tokio::select! { () = stop.cancelled() => return, () = swept.cancelled() => {} }
         let mut failures = 0;
+        let mut before = Frontiers::new();
         let mut next_look_back = Instant::now() + self.feed.lookback_interval;
         loop {
             let reach = if Instant::now() >= next_look_back { Reach::LookBack } else { Reach::Tip };
-            let pause = match self.poll(reach, stop).await {
+            let pause = match self.poll(reach, &mut before, stop).await {
                 Ok(_) => {
                     failures = 0;
                     if reach == Reach::LookBack {
@@ -55,10 +49,15 @@ impl Discoverer {
         }
     }
 
-    async fn poll(&self, reach: Reach, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
-        let listed = match &self.feed.pattern {
-            Some(pattern) if self.tracks_time() => self.poll_series(pattern, reach, stop).await?,
-            _ => self.list_all(Channel::Poll, stop).await?,
+    async fn poll(
+        &self,
+        reach: Reach,
+        before: &mut Frontiers,
+        stop: &CancellationToken,
+    ) -> Result<Listed, DiscoverError> {
+        let listed = match bound::timed(&self.feed) {
+            Some(pattern) => self.poll_series(pattern, reach, before, stop).await?,
+            None => self.list(bound::everything(&self.feed), Channel::Poll, stop).await?,
         };
         self.ledger.note_poll(&self.feed.name).await?;
         failpoint::reach(Point::DiscoverPolled).await?;
@@ -72,30 +71,18 @@ impl Discoverer {
         &self,
         pattern: &KeyPattern,
         reach: Reach,
+        before: &mut Frontiers,
         stop: &CancellationToken,
     ) -> Result<Listed, DiscoverError> {
         let series = self.series(pattern).await?;
         let mut listed = Listed::default();
         for position in self.ledger.series_positions(&self.feed.name, &series).await? {
-            let bound = self.bound(pattern, reach, &position);
-            let prefix = if position.series.starts_with(&self.feed.prefix) {
-                position.series.clone()
-            } else {
-                self.feed.prefix.clone()
-            };
-            listed.add(self.list(prefix, bound, Channel::Poll, stop).await?);
+            let range = bound::poll(&self.feed, pattern, reach, &position, before);
+            listed.add(self.list(range, Channel::Poll, stop).await?);
+            // As it was read before the listing: what arrived during it may have been missed.
+            bound::remember(before, reach, &position);
         }
         Ok(listed)
-    }
-
-    /// Where the listing of one series begins; `None` lists it from its first key.
-    fn bound(&self, pattern: &KeyPattern, reach: Reach, position: &SeriesPosition) -> Option<String> {
-        let from = match reach {
-            Reach::Tip => position.newest,
-            // A time too early to subtract from lists the whole series: more, never less.
-            Reach::LookBack => position.frontier().and_then(|time| time.checked_sub(self.feed.lookback).ok()),
-        };
-        from.or(self.feed.start_from).map(|from| pattern.lower_bound(&position.series, from))
     }
 
     /// The values of the parts that stand before the time, found by delimiter listing.
@@ -104,7 +91,7 @@ impl Discoverer {
         for level in pattern.series_levels() {
             let mut next = Vec::new();
             for head in heads {
-                next.extend(self.children(&head, level.delimiter).await?.into_iter().map(|child| child + &level.rest));
+                next.extend(self.children(&head, level.delimiter).await?.iter().map(|child| level.below(child)));
             }
             heads = next;
         }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::backoff;
 
+use super::bound::{self, Looks};
 use super::{DiscoverError, Discoverer};
 
 /// Pauses after failed sweeps.
@@ -43,26 +44,20 @@ impl Discoverer {
         stop: &CancellationToken,
         swept: &CancellationToken,
     ) -> Result<Duration, DiscoverError> {
-        let interval = self.feed.sweep_interval;
-        let since_sweep = self.ledger.seconds_since_sweep(&self.feed.name).await?;
-        let since_poll = self.ledger.seconds_since_poll(&self.feed.name).await?;
-        let first_look = !swept.is_cancelled();
-        let slept_through = first_look && since_poll.is_none_or(|seconds| seconds > self.feed.lookback.as_secs_f64());
-        let left = since_sweep.map(|seconds| interval.as_secs_f64() - seconds);
-        match left {
-            Some(left) if left > 0.0 && !slept_through => {
-                Ok(Duration::from_secs_f64(left * (1.0 + fastrand::f64() / 10.0)))
-            }
-            _ => {
-                // A sweep of a known bucket runs beside the polls; only the very first one holds them back.
-                if since_sweep.is_some() {
-                    self.settled.store(true, Ordering::Relaxed);
-                    swept.cancel();
-                }
-                let listed = self.sweep(stop).await?;
-                tracing::info!(feed = %self.feed.name, seen = listed.seen, new = listed.new, calls = listed.calls, "swept");
-                Ok(interval.mul_f64(1.0 + fastrand::f64() / 10.0))
-            }
+        let looks = Looks {
+            since_sweep: self.ledger.seconds_since_sweep(&self.feed.name).await?,
+            since_poll: self.ledger.seconds_since_poll(&self.feed.name).await?,
+        };
+        if let Some(left) = bound::until_sweep(&self.feed, !swept.is_cancelled(), looks) {
+            return Ok(left.mul_f64(1.0 + fastrand::f64() / 10.0));
         }
+        // A sweep of a known bucket runs beside the polls; only the very first one holds them back.
+        if looks.since_sweep.is_some() {
+            self.settled.store(true, Ordering::Relaxed);
+            swept.cancel();
+        }
+        let listed = self.sweep(stop).await?;
+        tracing::info!(feed = %self.feed.name, seen = listed.seen, new = listed.new, calls = listed.calls, "swept");
+        Ok(self.feed.sweep_interval.mul_f64(1.0 + fastrand::f64() / 10.0))
     }
 }

@@ -1,0 +1,393 @@
+//! Discovery against a model of a bucket: random histories of late arrivals, held objects, listings that die half-way
+//! and restarts. The bounds are the real ones; bucket and ledger are sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::bound::{self, Frontiers, Looks, Range, Reach};
+use super::judge;
+use crate::config::feed::Feed;
+use crate::domain::object::Listed;
+use crate::domain::pattern::KeyPattern;
+use crate::fuzzing::fixture;
+use crate::store::ledger::SeriesPosition;
+
+const LOOKBACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// Patterns with the prefixes that may be listed for them: one series and several, free and fixed widths.
+const PATTERNS: [(&str, &[&str]); 5] = [
+    ("feed/{time:%Y-%m-%d-%H-%M-%S}.csv", &["feed/", "", "feed/2024"]),
+    ("feed/{vendor}/{time:%Y-%m-%d-%H-%M-%S}.csv", &["feed/", ""]),
+    ("feed/{vendor}/x/{kind}/{time:%Y/%m/%d/%H%M%S}-x.csv", &["feed/"]),
+    ("{time:%Y_%m_%d_%H_%M_%S}", &["", "2024_"]),
+    ("feed/{time:%Y.%j.%H:%M:%S}.csv", &["feed/"]),
+];
+
+/// An object on its way into the bucket.
+#[derive(Debug, Clone)]
+struct Put {
+    /// Stands for the captures.
+    series: u8,
+    /// Seconds that its time lies before the clock; some clocks run ahead.
+    behind: i64,
+    /// Which parts of its time are written without leading zeros.
+    bare: Vec<bool>,
+}
+
+/// How a listing goes.
+#[derive(Debug, Clone)]
+struct Pages {
+    size: usize,
+    /// The process dies after so many pages, before it asks for another.
+    dies_after: Option<usize>,
+    /// Arrive one by one after each page.
+    meanwhile: Vec<Put>,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Tick(i64),
+    Arrive(Put),
+    /// A key of another shape, or with an impossible time.
+    Stray(u8),
+    Poll(Pages),
+    LookBack(Pages),
+    Sweep(Pages),
+    /// A discovered object becomes terminal; what stays open holds the frontier back.
+    Finish(prop::sample::Index),
+    /// An operator retries it.
+    Reopen(prop::sample::Index),
+    Restart,
+}
+
+fn puts() -> impl Strategy<Value = Put> {
+    let behind = prop_oneof![
+        4 => 0..60_i64,
+        4 => 0..3600_i64,
+        2 => 3500..3700_i64,
+        2 => 0..200_000_i64,
+        1 => -4000..0_i64,
+    ];
+    (0..3_u8, behind, prop::collection::vec(any::<bool>(), 6)).prop_map(|(series, behind, bare)| Put {
+        series,
+        behind,
+        bare,
+    })
+}
+
+fn pages() -> impl Strategy<Value = Pages> {
+    (1..6_usize, prop::option::weighted(0.2, 1..4_usize), prop::collection::vec(puts(), 0..3))
+        .prop_map(|(size, dies_after, meanwhile)| Pages { size, dies_after, meanwhile })
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        3 => prop_oneof![0..120_i64, 0..7200_i64].prop_map(Op::Tick),
+        8 => puts().prop_map(Op::Arrive),
+        1 => any::<u8>().prop_map(Op::Stray),
+        4 => pages().prop_map(Op::Poll),
+        3 => pages().prop_map(Op::LookBack),
+        1 => pages().prop_map(Op::Sweep),
+        4 => any::<prop::sample::Index>().prop_map(Op::Finish),
+        1 => any::<prop::sample::Index>().prop_map(Op::Reopen),
+        1 => Just(Op::Restart),
+    ];
+    prop::collection::vec(op, 1..80)
+}
+
+/// A feed, and the clock its keys follow.
+fn feeds() -> impl Strategy<Value = (Feed, &'static str)> {
+    let pattern = prop::sample::select(PATTERNS.to_vec()).prop_flat_map(|(text, prefixes)| {
+        (Just(text), prop::sample::select(prefixes.to_vec()), prop::sample::select(vec!["UTC", "Europe/Berlin"]))
+    });
+    (pattern, prop::option::weighted(0.2, 0..100_000_i64)).prop_map(|((text, prefix, zone), start)| {
+        let feed = Feed {
+            prefix: prefix.to_owned(),
+            pattern: Some(KeyPattern::parse(text, TimeZone::get(zone).unwrap()).unwrap()),
+            start_from: start.map(|seconds| begin() - SignedDuration::from_secs(seconds)),
+            lookback: LOOKBACK.unsigned_abs(),
+            ..fixture::feed()
+        };
+        (feed, zone)
+    })
+}
+
+/// Midday, with two days behind it: keys of all histories lie in one year.
+fn begin() -> Timestamp {
+    "2024-06-10T12:00:00Z".parse().unwrap()
+}
+
+/// A key as a producer writes it: a free part with or without its leading zeros.
+fn render(pattern: &KeyPattern, zone: &str, put: &Put, time: Timestamp) -> String {
+    let text = pattern.as_str().replace("{vendor}", ["a", "b_2", "b"][usize::from(put.series)]);
+    let text = text.replace("{kind}", "k").replace("{time:", "").replace('}', "");
+    let mut bare = put.bare.iter().copied().cycle();
+    let mut format = String::new();
+    let mut parts = text.split('%');
+    format.extend(parts.next());
+    for part in parts {
+        // A part ends in what follows its letter; where nothing does, the next part or the end.
+        let is_last = text.ends_with(part);
+        let free = part.chars().nth(1).map_or(is_last, |next| !next.is_ascii_digit());
+        let short = !part.starts_with('Y') && free && bare.next().unwrap();
+        format = format + if short { "%-" } else { "%" } + part;
+    }
+    time.in_tz(zone).unwrap().strftime(&format).to_string()
+}
+
+/// What lies in the bucket.
+#[derive(Debug, Clone)]
+struct Object {
+    series: String,
+    time: Option<Timestamp>,
+    /// How far behind the newest key known of its series it was when it arrived.
+    late: SignedDuration,
+    /// In which process's life it arrived.
+    life: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    series: String,
+    time: Option<Timestamp>,
+    open: bool,
+}
+
+struct World {
+    feed: Feed,
+    zone: &'static str,
+    now: Timestamp,
+    life: u32,
+    before: Frontiers,
+    bucket: BTreeMap<String, Object>,
+    ledger: BTreeMap<String, Entry>,
+}
+
+impl World {
+    fn new((feed, zone): (Feed, &'static str)) -> Self {
+        Self {
+            feed,
+            zone,
+            now: begin(),
+            life: 0,
+            before: Frontiers::new(),
+            bucket: BTreeMap::new(),
+            ledger: BTreeMap::new(),
+        }
+    }
+
+    fn pattern(&self) -> KeyPattern {
+        self.feed.pattern.clone().unwrap()
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Tick(seconds) => self.now += SignedDuration::from_secs(*seconds),
+            Op::Arrive(put) => self.arrive(put),
+            Op::Stray(which) => {
+                let keys = ["feed/readme.txt", "feed/2024-13-01-00-00-00.csv", "feed/", "2024_6_31_0_0_0"];
+                self.upload(keys[usize::from(*which) % keys.len()].to_owned());
+            }
+            Op::Poll(pages) => self.poll(Reach::Tip, pages),
+            Op::LookBack(pages) => self.poll(Reach::LookBack, pages),
+            Op::Sweep(pages) => self.sweep(pages),
+            Op::Finish(which) => self.set(*which, true),
+            Op::Reopen(which) => self.set(*which, false),
+            Op::Restart => self.restart(),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.before.clear();
+        self.life += 1;
+    }
+
+    fn arrive(&mut self, put: &Put) {
+        let time = self.now - SignedDuration::from_secs(put.behind);
+        self.upload(render(&self.pattern(), self.zone, put, time));
+    }
+
+    fn upload(&mut self, key: String) {
+        let found = judge(&self.feed, listed(&key));
+        let newest = self.position(&found.series).newest;
+        let late =
+            found.key_time.zip(newest).map_or(SignedDuration::ZERO, |(time, newest)| newest.duration_since(time));
+        let object = Object { series: found.series, time: found.key_time, late, life: self.life };
+        self.bucket.entry(key).or_insert(object);
+    }
+
+    /// An open object becomes terminal, or a terminal one open.
+    fn set(&mut self, which: prop::sample::Index, open: bool) {
+        let mut such: Vec<_> = self.ledger.values_mut().filter(|entry| entry.open == open).collect();
+        if !such.is_empty() {
+            which.get_mut(&mut such).open = !open;
+        }
+    }
+
+    /// What the ledger would answer.
+    fn position(&self, series: &str) -> SeriesPosition {
+        let entries = self.ledger.values().filter(|entry| entry.series == series);
+        SeriesPosition {
+            series: series.to_owned(),
+            newest: entries.clone().filter_map(|entry| entry.time).max(),
+            oldest_open: entries.filter(|entry| entry.open).filter_map(|entry| entry.time).min(),
+        }
+    }
+
+    /// The series that delimiter listing finds.
+    fn series(&self) -> Vec<String> {
+        let pattern = self.pattern();
+        let mut heads = BTreeSet::from([pattern.series_root().to_owned()]);
+        for level in pattern.series_levels() {
+            let child = |head: &String, key: &String| {
+                let (name, _) = key.strip_prefix(head.as_str())?.split_once(level.delimiter)?;
+                Some(level.below(&format!("{head}{name}{}", level.delimiter)))
+            };
+            heads = heads.iter().flat_map(|head| self.bucket.keys().filter_map(move |key| child(head, key))).collect();
+        }
+        heads.into_iter().collect()
+    }
+
+    /// Lists into the ledger; false where the process died before the end.
+    fn list(&mut self, range: &Range, left: &mut Option<usize>, pages: &Pages) -> bool {
+        let mut after = range.start_after.clone().unwrap_or_default();
+        let mut meanwhile = pages.meanwhile.iter();
+        loop {
+            let beyond = self.bucket.keys().filter(|key| **key > after && key.starts_with(&range.prefix));
+            let page: Vec<String> = beyond.take(pages.size).cloned().collect();
+            for key in &page {
+                let found = judge(&self.feed, listed(key));
+                let entry = Entry { series: found.series, time: found.key_time, open: found.skip.is_none() };
+                self.ledger.entry(key.clone()).or_insert(entry);
+            }
+            let Some(last) = page.last().filter(|_| page.len() == pages.size) else { return true };
+            after.clone_from(last);
+            if left.as_mut().is_some_and(|left| std::mem::replace(left, left.saturating_sub(1)) <= 1) {
+                self.restart();
+                return false;
+            }
+            if let Some(put) = meanwhile.next() {
+                self.arrive(put);
+            }
+        }
+    }
+
+    fn sweep(&mut self, pages: &Pages) {
+        let there = self.bucket.clone();
+        if self.list(&bound::everything(&self.feed), &mut { pages.dies_after }, pages) {
+            self.knows("the sweep is over", &there, |_| true);
+        }
+    }
+
+    fn poll(&mut self, reach: Reach, pages: &Pages) {
+        let (there, pattern, life) = (self.bucket.clone(), self.pattern(), self.life);
+        let positions: Vec<_> = self.series().iter().map(|series| self.position(series)).collect();
+        let mut left = pages.dies_after;
+        for position in &positions {
+            let range = bound::poll(&self.feed, &pattern, reach, position, &self.before);
+            self.check_bound(reach, &range, position);
+            if !self.list(&range, &mut left, pages) {
+                return;
+            }
+            bound::remember(&mut self.before, reach, position);
+        }
+        let newest = |object: &Object| {
+            positions.iter().find(|position| position.series == object.series).and_then(|position| position.newest)
+        };
+        self.knows("the tip was polled", &there, |object| {
+            object.time.is_some_and(|time| newest(object).is_none_or(|newest| time >= newest))
+        });
+        if reach == Reach::LookBack {
+            self.knows("a look-back, late by what is known now", &there, |object| {
+                let late = object.time.zip(newest(object)).map(|(time, newest)| newest.duration_since(time));
+                object.time.is_some() && late.is_none_or(|late| late < LOOKBACK)
+            });
+            self.knows("a look-back, late by what was known on arrival", &there, |object| {
+                object.time.is_some() && object.life == life && object.late < LOOKBACK
+            });
+        }
+    }
+
+    fn check_bound(&self, reach: Reach, range: &Range, position: &SeriesPosition) {
+        let Some(bound) = &range.start_after else { return };
+        if reach == Reach::Tip {
+            return;
+        }
+        for (key, entry) in self.ledger.iter().filter(|(_, entry)| entry.open && entry.series == position.series) {
+            assert!(entry.time.is_none() || key > bound, "the bound {bound} lies past {key}, which is not terminal");
+        }
+        let Some(frontier) = position.frontier() else { return };
+        for bare in [false, true] {
+            let put = Put { series: 0, behind: 0, bare: vec![bare] };
+            let vendors = ["feed/b_2/", "feed/b/"].iter().position(|head| position.series.starts_with(head));
+            let put = Put { series: vendors.map_or(0, |at| u8::try_from(at).unwrap() + 1), ..put };
+            let key = render(&self.pattern(), self.zone, &put, frontier - LOOKBACK);
+            assert!(key > *bound, "the bound {bound} lies past {key}, which is the look-back before the frontier");
+        }
+    }
+
+    /// Asserts that every object of these that is wanted is in the ledger.
+    fn knows(&self, when: &str, there: &BTreeMap<String, Object>, wanted: impl Fn(&Object) -> bool) {
+        let early = |object: &Object| object.time.zip(self.feed.start_from).is_some_and(|(time, start)| time < start);
+        let inside = |key: &String| key.starts_with(&self.feed.prefix);
+        // Below the feed's own beginning nothing is listed where it starts at a time; nothing there has the shape.
+        let shaped = |key: &String, object: &Object| {
+            object.time.is_some() || self.feed.start_from.is_none() || {
+                bound::everything(&self.feed).start_after.is_none_or(|start| *key > start)
+            }
+        };
+        for (key, object) in there.iter().filter(|(_, object)| wanted(object) && !early(object)) {
+            if inside(key) && shaped(key, object) {
+                assert!(self.ledger.contains_key(key), "{when}, but {key} is not known (late by {:?})", object.late);
+            }
+        }
+    }
+}
+
+fn listed(key: &str) -> Listed {
+    let etag = "e".to_owned();
+    Listed { key: key.to_owned(), etag, size: 1, last_modified: begin(), storage_class: None }
+}
+
+proptest! {
+    #[test]
+    fn no_history_hides_an_object_from_the_look_that_must_find_it(feed in feeds(), ops in ops()) {
+        let mut world = World::new(feed);
+        for op in &ops {
+            world.run(op);
+        }
+        let pages = Pages { size: 3, dies_after: None, meanwhile: Vec::new() };
+        world.sweep(&pages);
+    }
+
+    #[test]
+    fn a_sweep_is_due_when_anything_may_have_been_missed(
+        first_look: bool,
+        since_sweep in prop::option::of(0.0..200_000.0_f64),
+        since_poll in prop::option::of(0.0..8000.0_f64),
+    ) {
+        let feed = Feed { lookback: LOOKBACK.unsigned_abs(), sweep_interval: Duration::from_hours(24), ..fixture::feed() };
+        let wait = bound::until_sweep(&feed, first_look, Looks { since_sweep, since_poll });
+        let slept = first_look && since_poll.is_none_or(|seconds| seconds > 3600.0);
+        let over = since_sweep.is_none_or(|seconds| seconds >= 86_400.0);
+        prop_assert_eq!(wait.is_none(), slept || over);
+        if let Some((wait, since)) = wait.zip(since_sweep) {
+            prop_assert!((wait.as_secs_f64() + since - 86_400.0).abs() < 0.001, "{:?} after {}", wait, since);
+        }
+    }
+}
+
+#[test]
+fn a_series_of_which_nothing_is_known_is_listed_from_its_first_key() {
+    let feed = Feed { lookback: LOOKBACK.unsigned_abs(), ..fixture::feed() };
+    let pattern = KeyPattern::parse("{time:%Y%m%d}", TimeZone::UTC).unwrap();
+    let position = SeriesPosition { series: String::new(), newest: None, oldest_open: None };
+    for reach in [Reach::Tip, Reach::LookBack] {
+        let range = bound::poll(&feed, &pattern, reach, &position, &Frontiers::new());
+        assert_eq!(range, Range { prefix: String::new(), start_after: None });
+    }
+}
