@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -147,10 +148,20 @@ pub(crate) fn read_small_file(path: &Path, max_bytes: u64) -> Result<String, std
     if !metadata.is_file() {
         return Err(std::io::Error::other("it is not a regular file"));
     }
+    let too_large = || std::io::Error::other(format!("it is larger than {max_bytes} bytes"));
     if metadata.len() > max_bytes {
-        return Err(std::io::Error::other(format!("it is larger than {max_bytes} bytes")));
+        return Err(too_large());
     }
-    std::fs::read_to_string(path)
+    // Nor is the size believed: files of the kernel claim to be empty, and any other may grow meanwhile.
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(too_large());
+    }
+    // The bytes are not repeated: they may be the secret.
+    String::from_utf8(bytes).map_err(|error| {
+        std::io::Error::other(format!("it is not UTF-8, from byte {} on", error.utf8_error().valid_up_to()))
+    })
 }
 
 #[cfg(test)]
@@ -164,6 +175,14 @@ mod tests {
         let mut report = Report::default();
         let secret = read("database.password_file", &path, &mut report);
         (secret, report)
+    }
+
+    #[test]
+    fn a_file_that_is_larger_than_it_says_is_not_read_to_its_end() {
+        let status = Path::new("/proc/self/status");
+        assert_eq!(std::fs::metadata(status).unwrap().len(), 0, "it claims to be empty");
+        assert!(read_small_file(status, 64 * 1024).unwrap().contains("VmPeak"));
+        assert!(read_small_file(status, 10).unwrap_err().to_string().contains("larger than 10 bytes"));
     }
 
     #[test]

@@ -199,14 +199,14 @@ async fn compressed_objects() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_in_bounded_memory() {
     // Four workers, each with a record of up to the cap of these cases and the buffers that doubled to hold it.
-    let room = Room { cases: manifest().bombs, makers: bombs::MAKERS, most_mib: 96, ..Room::default() };
+    let room = Room { cases: manifest().bombs, makers: bombs::MAKERS, most_mib: 80, ..Room::default() };
     room.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_lines_within_the_caps_that_hold_by_default() {
     // Memory follows the cap of a record, 16 MiB for each of three workers, not the object.
-    let room = Room { cases: manifest().giants, makers: bombs::GIANTS, most_mib: 320, ..Room::default() };
+    let room = Room { cases: manifest().giants, makers: bombs::GIANTS, most_mib: 256, ..Room::default() };
     room.run().await;
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { cases: Vec::new(), makers: &[], settings: &[], most_mib: 160, within: Duration::from_secs(20) }
+        Self { cases: Vec::new(), makers: &[], settings: &[], most_mib: 96, within: Duration::from_secs(20) }
     }
 }
 
