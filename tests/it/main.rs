@@ -16,7 +16,6 @@ mod corpus;
 mod discovery;
 mod disposal;
 mod hostile;
-mod input;
 mod instances;
 mod kill;
 mod leases;

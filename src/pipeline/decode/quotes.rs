@@ -2,7 +2,7 @@
 //!
 //! The record splitter takes both for text, drops some of the quotes and says nothing: `"x"y` would be loaded as `xy`,
 //! and a quote that was opened by mistake would swallow delimiters until the next one. So the bytes are looked at
-//! once more on their way to it (ADR-0009): only quotes are, and a piece without one costs a single search. The first
+//! once more on their way to it (ADR-0011): only quotes are, and a piece without one costs a single search. The first
 //! offence is remembered with its place; the record reader blames it when it comes to the record that holds it.
 
 use memchr::memchr;
