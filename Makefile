@@ -37,6 +37,11 @@ lint: ## format, lints and shell scripts, no tests
 	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
 	shellcheck .ci/run scripts/*.sh
 
+.PHONY: gates
+gates: ## the security gates, one line each; ONLY="S01 S28" runs some
+	@scripts/setup.sh gates
+	@scripts/gates.sh $(ONLY)
+
 .PHONY: bench
 bench: ## measure against psql on this machine; ARGS are passed on
 	@scripts/setup.sh demo

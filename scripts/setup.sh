@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks for one purpose, says what it does, and does nothing when all is there.
 #
-#   scripts/setup.sh [demo|test|lint|all]
+#   scripts/setup.sh [demo|test|lint|gates|all]
 #
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
-#   test   the same, rustfmt and clippy, systemd-analyze
+#   test   the same, rustfmt and clippy, systemd-analyze, openssl
 #   lint   C compiler, rustfmt and clippy, shellcheck
-#   all    everything above
+#   gates  what test needs, jq, and cargo-deny in a cache folder of its own ($XDG_CACHE_HOME/keyfall-gates)
+#   all    everything above but cargo-deny
 #
 # Packages come from apt, as root or through sudo. It never removes, upgrades or starts anything.
 set -euo pipefail
@@ -110,6 +111,18 @@ need_command() {
     have "$1" || missing+=("$2")
 }
 
+# Where gates.sh looks for it, too. It builds with the Rust version of the manifest and is no part of the project.
+readonly deny_version=0.20.2
+install_cargo_deny() {
+    local root=${XDG_CACHE_HOME:-${HOME:?}/.cache}/keyfall-gates/cargo-deny-$deny_version
+    [[ -x $root/bin/cargo-deny ]] && return
+    say "cargo install cargo-deny $deny_version (once, some minutes)"
+    # Without a network the gate that needs it says so; the other gates still run.
+    cargo install --quiet --locked --version "$deny_version" --root "$root" --target-dir "$root/target" cargo-deny ||
+        say "cargo-deny could not be installed"
+    rm -rf "$root/target"
+}
+
 missing=()
 wants_postgres=no
 have cargo || die "cargo is missing: install Rust from https://rustup.rs"
@@ -124,6 +137,14 @@ test)
     wants_postgres=yes
     need_rust_components
     need_command systemd-analyze systemd
+    need_command openssl openssl
+    ;;
+gates)
+    need_compiler
+    wants_postgres=yes
+    need_command systemd-analyze systemd
+    need_command openssl openssl
+    need_command jq jq
     ;;
 lint)
     need_compiler
@@ -135,9 +156,11 @@ all)
     wants_postgres=yes
     need_rust_components
     need_command systemd-analyze systemd
+    need_command openssl openssl
+    need_command jq jq
     need_command shellcheck shellcheck
     ;;
-*) die "no such purpose: $purpose (demo, test, lint or all)" ;;
+*) die "no such purpose: $purpose (demo, test, lint, gates or all)" ;;
 esac
 
 if [[ $wants_postgres == yes ]] && find_postgres >/dev/null; then
@@ -151,4 +174,7 @@ if ((${#missing[@]} > 0)); then
 fi
 if [[ $wants_postgres == yes ]]; then
     install_postgres
+fi
+if [[ $purpose == gates ]]; then
+    install_cargo_deny
 fi

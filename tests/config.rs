@@ -295,7 +295,7 @@ fn secrets_come_from_file_credential_or_value_and_only_from_one() {
         .refused("database.url", &["database.url and database.url_file are given together"]);
     Case::sound("").set("database.password_credential=pg").refused("database.password_credential", &["LoadCredential"]);
     Case::sound("").set("database.password_file=/nonexistent").refused("database.password_file", &["/nonexistent"]);
-    let twice = Case::sound("").set("database.url=postgres://u:hunter2@h/d").set(&by_file);
+    let twice = Case::sound("").env("KEYFALL__DATABASE__URL", "postgres://u:hunter2@h/d").set(&by_file);
     twice.refused("database.url", &["both give a password"]);
 }
 

@@ -11,6 +11,9 @@
     reason = "this crate is a test: a panic is its verdict"
 )]
 
+#[path = "tidy/security.rs"]
+mod security;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

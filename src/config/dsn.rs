@@ -152,7 +152,11 @@ impl Settings {
     fn take_password(&mut self, configured: Option<Secret>, report: &mut Report) {
         let in_string = self.0.get("password").is_some_and(|setting| setting.key != "PGPASSWORD");
         if in_string {
-            report.judge_exposure(&self.key("password"));
+            // `database.url_file` names a file of its own, whose path is no secret.
+            let key = self.key("password");
+            if key == "database.url" {
+                report.judge_exposure(&key);
+            }
         }
         let Some(value) = configured else { return };
         if in_string {

@@ -47,7 +47,7 @@ impl Ledger {
     /// One statement with our own deadline: a server that vanished must not hold its caller.
     pub(super) async fn query(
         &self,
-        sql: &str,
+        sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
         let client = self.pools.ledger().await?;

@@ -88,9 +88,9 @@ async fn a_commit_answered_ok_that_did_nothing_is_not_believed() {
         "CREATE TABLE undone (id bigint);
          CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
-             IF NEW.state = 'loaded' AND OLD.state = 'leased' AND (SELECT count(*) FROM undone) < 2 THEN
-                 INSERT INTO undone VALUES (NEW.id);
-                 DELETE FROM items;
+             IF NEW.state = 'loaded' AND OLD.state = 'leased' AND (SELECT count(*) FROM public.undone) < 2 THEN
+                 INSERT INTO public.undone VALUES (NEW.id);
+                 DELETE FROM public.items;
                  UPDATE keyfall.objects SET state = 'leased', lease_expires_at = OLD.lease_expires_at,
                         disposal = 'none', loaded_at = NULL WHERE id = NEW.id;
              END IF;

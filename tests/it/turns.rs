@@ -33,7 +33,7 @@ async fn objects_in_work_stay_within_the_bytes_allowed_and_a_larger_one_goes_alo
         "CREATE TABLE seen (objects bigint, bytes bigint);
          CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
-             INSERT INTO seen SELECT count(*), sum(size) FROM keyfall.objects WHERE state = 'leased';
+             INSERT INTO public.seen SELECT count(*), sum(size) FROM keyfall.objects WHERE state = 'leased';
              RETURN NULL;
          END $$;
          CREATE TRIGGER look AFTER UPDATE ON keyfall.objects FOR EACH STATEMENT EXECUTE FUNCTION look()",

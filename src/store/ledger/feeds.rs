@@ -81,7 +81,7 @@ impl Ledger {
         .await
     }
 
-    async fn seconds_since(&self, sql: &str, feed: &FeedName) -> Result<Option<f64>, StoreError> {
+    async fn seconds_since(&self, sql: &'static str, feed: &FeedName) -> Result<Option<f64>, StoreError> {
         let rows = self.query(sql, &[&feed.as_str()]).await?;
         match rows.first() {
             Some(row) => Ok(row.try_get(0)?),
