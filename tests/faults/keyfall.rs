@@ -96,14 +96,20 @@ impl Keyfall {
         child.wait().expect("the process is gone");
     }
 
+    /// Whether this life has ended by itself, with its exit code as [`Self::ended`] answers it.
+    pub(crate) fn has_ended(&mut self) -> Option<i32> {
+        let status = self.child.as_mut()?.try_wait().expect("a child")?;
+        self.child = None;
+        Some(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("an ending"))
+    }
+
     /// Waits for the end and answers the exit code; a signal counts as 128 and its number.
     pub(crate) async fn ended(&mut self) -> i32 {
         let begun = Instant::now();
         loop {
-            let child = self.child.as_mut().unwrap_or_else(|| panic!("{} does not run", self.name));
-            if let Some(status) = child.try_wait().expect("a child") {
-                self.child = None;
-                return status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("an ending");
+            assert!(self.is_running(), "{} does not run", self.name);
+            if let Some(code) = self.has_ended() {
+                return code;
             }
             assert!(begun.elapsed() < DEADLINE, "{} still runs: {}", self.name, self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -141,13 +147,17 @@ impl Keyfall {
         self.log().get(self.life_begins..).unwrap_or_default().to_owned()
     }
 
-    /// GET on its own listener; answers status and body. None where it does not answer.
-    pub(crate) async fn http(&self, path: &str) -> Option<(u16, String)> {
+    /// Where this life listens.
+    pub(crate) fn address(&self) -> Option<String> {
         let log = self.log_of_this_life();
         let (_, rest) = log.split_once("serving /livez")?;
         let (_, rest) = rest.split_once("address=").or_else(|| rest.split_once("\"address\":\""))?;
-        let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
-        let mut stream = TcpStream::connect(address).await.ok()?;
+        Some(rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect())
+    }
+
+    /// GET on its own listener; answers status and body. None where it does not answer.
+    pub(crate) async fn http(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address()?).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
@@ -179,6 +189,14 @@ impl Keyfall {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
         line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// Processor time of this life, in steps of 10 ms.
+    pub(crate) fn cpu(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // After the name, which may hold anything: user and system time are the 12th and 13th field.
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
     }
 
     /// Open file descriptors.
