@@ -25,6 +25,8 @@ pub(crate) struct Keyfall {
     /// Runs the program under this command, such as `prlimit --nofile=40`.
     pub(crate) wrapper: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Its failpoints ask the control.
+    pub(crate) is_controlled: bool,
     config: PathBuf,
     log: PathBuf,
     /// Where the present life's log begins.
@@ -40,6 +42,7 @@ impl Keyfall {
             lives: 0,
             wrapper: Vec::new(),
             environment: Vec::new(),
+            is_controlled: true,
             config,
             log: directory.join(format!("{name}.log")),
             life_begins: 0,
@@ -62,7 +65,10 @@ impl Keyfall {
         let (first, rest) = words.split_first().expect("a program");
         let mut command = Command::new(first);
         command.args(rest).args(arguments).arg("--config").arg(&self.config);
-        command.env_remove("RUST_LOG").env("KEYFALL_FAILPOINT_CONTROL", self.control.path());
+        command.env_remove("RUST_LOG").env_remove("KEYFALL_FAILPOINT_CONTROL");
+        if self.is_controlled {
+            command.env("KEYFALL_FAILPOINT_CONTROL", self.control.path());
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let errors = log.try_clone().expect("a second handle");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("the program starts");
@@ -183,6 +189,11 @@ impl Keyfall {
     /// Resident memory now in KiB.
     pub(crate) fn memory(&self) -> u64 {
         self.status("VmRSS:")
+    }
+
+    /// Resident memory in KiB that is not a mapped file: what the kernel cannot take back.
+    pub(crate) fn own_memory(&self) -> u64 {
+        self.status("RssAnon:")
     }
 
     fn status(&self, field: &str) -> u64 {
