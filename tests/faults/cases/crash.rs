@@ -253,7 +253,7 @@ async fn killed_before_the_poll_was_noted(trial: Trial) -> Report {
     let mut lab = Lab::start(&trial).await;
     lab.put(0..3, STREAMED);
     let mut settings = Settings::new(Disposal::Delete);
-    settings.workers = "max = 3\ngroup_objects = 1".to_owned();
+    "max = 3\ngroup_objects = 1".clone_into(&mut settings.workers);
     let mut keyfall = lab.keyfall("a", &settings);
     let gate = Gate::new();
     let held = keyfall.control.arm_times("copy.begun", 1, 3, Strike::Hold(gate.clone()));
@@ -338,8 +338,8 @@ async fn killed_at_every_step(trial: Trial) -> Report {
     let mut lab = Lab::start(&trial).await;
     lab.put(2..11, 20);
     let mut settings = Settings::new(Disposal::Archive);
-    settings.workers = "max = 1\ngroup_objects = 1".to_owned();
-    settings.more = "[lifecycle]\ngrace = \"0s\"".to_owned();
+    "max = 1\ngroup_objects = 1".clone_into(&mut settings.workers);
+    "[lifecycle]\ngrace = \"0s\"".clone_into(&mut settings.more);
     let mut keyfall = lab.keyfall("a", &settings);
     let mut kills = 0;
     for point in Point::ALL {

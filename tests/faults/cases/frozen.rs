@@ -189,7 +189,7 @@ async fn a_worker_hangs(trial: Trial, point: &'static str) -> Report {
     lab.put(0..1, STREAMED);
     lab.put(1..3, 5);
     let mut settings = Settings::new(Disposal::Delete);
-    settings.workers = "max = 1\ngroup_objects = 1\nstall_timeout = \"2s\"".to_owned();
+    "max = 1\ngroup_objects = 1\nstall_timeout = \"2s\"".clone_into(&mut settings.workers);
     let mut keyfall = lab.keyfall("a", &settings);
     let armed = keyfall.control.arm(point, 1, Strike::Hang);
     lab.expect_hits(&format!("{point} hang"), &armed, 1);

@@ -68,7 +68,7 @@ async fn too_little_memory(trial: Trial) -> Report {
         return Report { hits: Vec::new(), note: "SKIPPED: no memory cgroup (version 1) can be made here".to_owned() };
     };
     let mut settings = Settings::new(Disposal::Delete);
-    settings.workers = "max = 8\ngroup_objects = 1".to_owned();
+    "max = 8\ngroup_objects = 1".clone_into(&mut settings.workers);
     let mut keyfall = lab.keyfall("a", &settings);
     enough.limit(ALLOWED);
     enough.enter(&mut keyfall);
@@ -119,7 +119,7 @@ async fn too_little_memory(trial: Trial) -> Report {
 async fn too_few_descriptors(trial: Trial) -> Report {
     let mut lab = Lab::start(&trial).await;
     let mut settings = Settings::new(Disposal::Delete);
-    settings.workers = "max = 4\ngroup_objects = 1".to_owned();
+    "max = 4\ngroup_objects = 1".clone_into(&mut settings.workers);
     let mut keyfall = lab.keyfall("a", &settings);
     keyfall.wrapper = ["prlimit", "--nofile=40"].map(str::to_owned).to_vec();
     // Asking takes a descriptor as well, and a program that cannot ask dies.
@@ -139,7 +139,7 @@ async fn too_few_descriptors(trial: Trial) -> Report {
     let (cpu, said) = (keyfall.cpu(), keyfall.log().lines().count());
     // Not a wait for a state: how much it does in a time is what is looked at.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let (cpu, said) = (keyfall.cpu() - cpu, keyfall.log().lines().count() - said);
+    let (cpu, said) = (keyfall.cpu().saturating_sub(cpu), keyfall.log().lines().count() - said);
     assert!(keyfall.has_ended().is_none(), "it ended: {}", keyfall.log());
     assert!(cpu < Duration::from_secs(2), "{cpu:?} of processor time in four seconds without descriptors");
     assert!(said < 200, "{said} lines in four seconds without descriptors");

@@ -29,30 +29,30 @@ const PANICKED: i32 = 101;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Provoked {
     /// Objects.
-    ByObjects,
+    Objects,
     /// A load that lasts for several renewals.
-    ByALongLoad,
+    LongLoad,
     /// SIGTERM under load, with a grace period in which the load ends or does not.
-    BySigterm { grace: &'static str },
+    Sigterm { grace: &'static str },
     /// SIGHUP under load.
-    BySighup,
+    Sighup,
 }
 
 fn provoked(point: Point) -> Provoked {
     match point {
-        Point::LeaseRenewed => Provoked::ByALongLoad,
-        Point::ShutdownBegun => Provoked::BySigterm { grace: "20s" },
-        Point::ShutdownReleased => Provoked::BySigterm { grace: "0s" },
-        Point::ReloadApplied => Provoked::BySighup,
+        Point::LeaseRenewed => Provoked::LongLoad,
+        Point::ShutdownBegun => Provoked::Sigterm { grace: "20s" },
+        Point::ShutdownReleased => Provoked::Sigterm { grace: "0s" },
+        Point::ReloadApplied => Provoked::Sighup,
         // A database of its own has no ledger yet, so every case migrates.
-        _ => Provoked::ByObjects,
+        _ => Provoked::Objects,
     }
 }
 
 /// Steps that one life passes once: its start, its first sweep, its end.
 fn is_once(point: Point) -> bool {
     let in_one_life = [Point::MigrateLocked, Point::MigrateApplied, Point::DiscoverSwept];
-    in_one_life.contains(&point) || !matches!(provoked(point), Provoked::ByObjects | Provoked::ByALongLoad)
+    in_one_life.contains(&point) || !matches!(provoked(point), Provoked::Objects | Provoked::LongLoad)
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -128,11 +128,11 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
 fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings {
     let mut settings = Settings::new(disposal);
     // Two transactions of three small objects, not one of six.
-    settings.workers = "max = 2\ngroup_objects = 3".to_owned();
+    "max = 2\ngroup_objects = 3".clone_into(&mut settings.workers);
     if matches!(strike, Strike::Hang) {
         settings.workers.push_str("\nstall_timeout = \"2s\"");
     }
-    if let Provoked::BySigterm { grace } = provoked {
+    if let Provoked::Sigterm { grace } = provoked {
         settings.more = format!("[lifecycle]\ngrace = \"{grace}\"");
     }
     settings
@@ -141,14 +141,14 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
 /// Brings the program to the step, and waits until it was struck there.
 async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed: &Armed) {
     match provoked {
-        Provoked::ByObjects => by_waves(lab, keyfall, armed).await,
-        Provoked::ByALongLoad => {
+        Provoked::Objects => by_waves(lab, keyfall, armed).await,
+        Provoked::LongLoad => {
             let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
             let drips = lab.s3.inject(rule);
             lab.expect_s3("GET drips", &drips, 1);
             until_struck(keyfall, armed).await;
         }
-        Provoked::BySigterm { .. } | Provoked::BySighup => {
+        Provoked::Sigterm { .. } | Provoked::Sighup => {
             let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
             let drips = lab.s3.inject(rule);
             lab.expect_s3("GET drips", &drips, 1);
@@ -159,7 +159,7 @@ async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed
             })
             .await;
             keyfall.says("started").await;
-            keyfall.signal(if provoked == Provoked::BySighup { "HUP" } else { "TERM" });
+            keyfall.signal(if provoked == Provoked::Sighup { "HUP" } else { "TERM" });
             until_struck(keyfall, armed).await;
         }
     }

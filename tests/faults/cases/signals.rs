@@ -20,7 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn one_at_a_time(grace: &str) -> Settings {
     let mut settings = Settings::new(Disposal::Delete);
-    settings.workers = "max = 1\ngroup_objects = 1".to_owned();
+    "max = 1\ngroup_objects = 1".clone_into(&mut settings.workers);
     settings.more = format!("[lifecycle]\ngrace = \"{grace}\"");
     settings
 }

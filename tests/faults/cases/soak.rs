@@ -23,10 +23,10 @@ const OBJECTS: usize = 500;
 /// A life, in milliseconds.
 const LIFE: std::ops::Range<u64> = 200..2000;
 /// How long one instance lives in the end, and how much of that is warming up.
-const STRETCH: Duration = Duration::from_secs(75);
-const WARM_UP: Duration = Duration::from_secs(15);
-/// What a flat line may rise over the stretch: the noise of an allocator.
-const RISE_KIB: f64 = 6.0 * 1024.0;
+const STRETCH: Duration = Duration::from_mins(2);
+const WARM_UP: Duration = Duration::from_secs(30);
+/// What a flat line may rise over the stretch: the noise of an allocator, two KiB for each object that arrives in it.
+const RISE_KIB: f64 = 4.0 * 1024.0;
 /// Descriptors may come and go with connections.
 const DESCRIPTORS: usize = 12;
 /// After the healing; a disposal that failed often waits for its next try.
@@ -41,8 +41,8 @@ pub(crate) fn case(lives: u32) -> Case {
 async fn soak(trial: Trial, lives: u32) -> Report {
     let mut lab = Lab::start(&trial).await;
     let mut settings = Settings::new(Disposal::Archive).through_proxy();
-    settings.workers = "max = 3\ngroup_objects = 8".to_owned();
-    settings.feed = "lookback_interval = \"1s\"\nsweep_interval = \"10s\"".to_owned();
+    "max = 3\ngroup_objects = 8".clone_into(&mut settings.workers);
+    "lookback_interval = \"1s\"\nsweep_interval = \"10s\"".clone_into(&mut settings.feed);
     let mut programs = [lab.keyfall("a", &settings), lab.keyfall("b", &settings)];
     let mut arrivals = Arrivals::new(&trial);
     let mut faults = Faults::new(&trial);
@@ -236,7 +236,7 @@ async fn stretch(lab: &mut Lab, program: &Keyfall, arrivals: &mut Arrivals) -> V
             samples.push((age, f64::from(u32::try_from(program.memory()).unwrap_or(u32::MAX)), program.descriptors()));
             next_sample += Duration::from_secs(1);
         }
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     samples
 }
