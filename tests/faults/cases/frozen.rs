@@ -22,8 +22,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("F21-group", "a worker panics in a group of twenty objects", a_panic_in_a_group),
     ];
     for point in WORKER_STEPS {
-        let id = format!("F24-{point}");
-        cases.push(Case::new(id, "a worker never comes back from a step", move |trial| a_worker_hangs(trial, point)));
+        let (id, title) = (format!("F24-{point}"), format!("a worker never comes back from {point}"));
+        cases.push(Case::new(id, title, move |trial| a_worker_hangs(trial, point)));
     }
     cases
 }
@@ -121,10 +121,10 @@ async fn frozen_before_the_delete(trial: Trial) -> Report {
     gate.open();
     frozen.signal("CONT");
     within("the late disposal ended", frozen.control.reached("dispose.deleted", 1)).await;
+    assert!(lab.s3.etag(BUCKET, &key(0)).is_some(), "a late disposal deleted a version nobody had read");
     within("the new version is read", read.reached()).await;
     let asked = lab.requests(Operation::DeleteObjects, &key(0));
     assert_eq!(asked.len(), 2, "one deletion each: {asked:?}");
-    assert!(lab.s3.etag(BUCKET, &key(0)).is_some(), "a late disposal deleted a version nobody had read");
     read.open();
     lab.until_count("SELECT count(*) FROM keyfall.objects WHERE disposal = 'done'", 2).await;
     assert_eq!(lab.s3.len(BUCKET), 2, "{:?}", lab.s3.keys(BUCKET));
