@@ -30,6 +30,21 @@ test: ## format, lints and all tests
 	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
 	$(CARGO) test $(CARGO_TEST_FLAGS)
 
+.PHONY: faults
+faults: ## break the program at every step, all cases; SEED=N repeats a run, CASE="F07 F20" chooses, JOBS=N at once
+	@scripts/setup.sh test
+	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- $(or $(CASE),--all) $(SEED:%=--seed %) $(JOBS:%=--jobs %)
+
+.PHONY: soak
+soak: ## two instances, 200 lives ended by random SIGKILLs, then a flat line; SEED=N, LIVES=N
+	@scripts/setup.sh test
+	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- soak --lives $(or $(LIVES),200) $(SEED:%=--seed %)
+
+.PHONY: mutants
+mutants: ## take guards away one by one and look whether the fault lab notices; ARGS=F07 takes one
+	@scripts/setup.sh test
+	scripts/mutants.sh $(ARGS)
+
 .PHONY: lint
 lint: ## format, lints and shell scripts, no tests
 	@scripts/setup.sh lint

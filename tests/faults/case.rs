@@ -2,6 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest an ordinary case may take.
+const LONGEST: Duration = Duration::from_mins(4);
 
 /// What one run of a case is given.
 #[derive(Debug, Clone)]
@@ -42,6 +46,8 @@ pub(crate) struct Case {
     pub(crate) is_first_wave: bool,
     /// Needs the machine for itself, because it looks at times or memory.
     pub(crate) is_alone: bool,
+    /// Longer than this it hangs, and fails instead of holding the suite.
+    pub(crate) longest: Duration,
     pub(crate) run: Arc<Run>,
 }
 
@@ -52,7 +58,7 @@ impl Case {
         Fut: Future<Output = Report> + Send + 'static,
     {
         let run: Arc<Run> = Arc::new(move |trial| Box::pin(run(trial)));
-        Self { id: id.into(), title: title.into(), is_first_wave: false, is_alone: false, run }
+        Self { id: id.into(), title: title.into(), is_first_wave: false, is_alone: false, longest: LONGEST, run }
     }
 
     /// One of the twenty that would lose or double rows.
@@ -63,6 +69,11 @@ impl Case {
     /// One of those that nobody lists by hand.
     pub(crate) fn is_of_matrix(&self) -> bool {
         self.id.starts_with("X-")
+    }
+
+    /// It takes this long at most, not the usual time.
+    pub(crate) fn lasting(self, longest: Duration) -> Self {
+        Self { longest, ..self }
     }
 
     /// Not beside other cases.

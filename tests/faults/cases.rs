@@ -1,14 +1,17 @@
 //! All cases, by what is broken.
 
 mod crash;
+mod frozen;
+mod limits;
 mod matrix;
+mod signals;
 mod soak;
 
 use crate::case::Case;
 
 /// Every case, in the order of its id's chapter.
 pub(crate) fn all() -> Vec<Case> {
-    [crash::cases(), matrix::cases()].concat()
+    [crash::cases(), signals::cases(), frozen::cases(), limits::cases(), matrix::cases()].concat()
 }
 
 /// The random kills, which take their number of lives from the command line.

@@ -25,6 +25,8 @@ pub(crate) struct Keyfall {
     /// Runs the program under this command, such as `prlimit --nofile=40`.
     pub(crate) wrapper: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Its failpoints ask the control.
+    pub(crate) is_controlled: bool,
     config: PathBuf,
     log: PathBuf,
     /// Where the present life's log begins.
@@ -40,6 +42,7 @@ impl Keyfall {
             lives: 0,
             wrapper: Vec::new(),
             environment: Vec::new(),
+            is_controlled: true,
             config,
             log: directory.join(format!("{name}.log")),
             life_begins: 0,
@@ -62,7 +65,10 @@ impl Keyfall {
         let (first, rest) = words.split_first().expect("a program");
         let mut command = Command::new(first);
         command.args(rest).args(arguments).arg("--config").arg(&self.config);
-        command.env_remove("RUST_LOG").env("KEYFALL_FAILPOINT_CONTROL", self.control.path());
+        command.env_remove("RUST_LOG").env_remove("KEYFALL_FAILPOINT_CONTROL");
+        if self.is_controlled {
+            command.env("KEYFALL_FAILPOINT_CONTROL", self.control.path());
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let errors = log.try_clone().expect("a second handle");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("the program starts");
@@ -96,14 +102,20 @@ impl Keyfall {
         child.wait().expect("the process is gone");
     }
 
+    /// Whether this life has ended by itself, with its exit code as [`Self::ended`] answers it.
+    pub(crate) fn has_ended(&mut self) -> Option<i32> {
+        let status = self.child.as_mut()?.try_wait().expect("a child")?;
+        self.child = None;
+        Some(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("an ending"))
+    }
+
     /// Waits for the end and answers the exit code; a signal counts as 128 and its number.
     pub(crate) async fn ended(&mut self) -> i32 {
         let begun = Instant::now();
         loop {
-            let child = self.child.as_mut().unwrap_or_else(|| panic!("{} does not run", self.name));
-            if let Some(status) = child.try_wait().expect("a child") {
-                self.child = None;
-                return status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("an ending");
+            assert!(self.is_running(), "{} does not run", self.name);
+            if let Some(code) = self.has_ended() {
+                return code;
             }
             assert!(begun.elapsed() < DEADLINE, "{} still runs: {}", self.name, self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -141,13 +153,17 @@ impl Keyfall {
         self.log().get(self.life_begins..).unwrap_or_default().to_owned()
     }
 
-    /// GET on its own listener; answers status and body. None where it does not answer.
-    pub(crate) async fn http(&self, path: &str) -> Option<(u16, String)> {
+    /// Where this life listens.
+    pub(crate) fn address(&self) -> Option<String> {
         let log = self.log_of_this_life();
         let (_, rest) = log.split_once("serving /livez")?;
         let (_, rest) = rest.split_once("address=").or_else(|| rest.split_once("\"address\":\""))?;
-        let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
-        let mut stream = TcpStream::connect(address).await.ok()?;
+        Some(rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect())
+    }
+
+    /// GET on its own listener; answers status and body. None where it does not answer.
+    pub(crate) async fn http(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address()?).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
@@ -175,10 +191,23 @@ impl Keyfall {
         self.status("VmRSS:")
     }
 
+    /// Resident memory in KiB that is not a mapped file: what the kernel cannot take back.
+    pub(crate) fn own_memory(&self) -> u64 {
+        self.status("RssAnon:")
+    }
+
     fn status(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
         line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// Processor time of this life, in steps of 10 ms.
+    pub(crate) fn cpu(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // After the name, which may hold anything: user and system time are the 12th and 13th field.
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
     }
 
     /// Open file descriptors.

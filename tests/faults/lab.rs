@@ -99,6 +99,8 @@ pub(crate) struct Lab {
     pub(crate) unproven: Arc<Mutex<Vec<String>>>,
     /// A panic is part of the case.
     pub(crate) may_panic: bool,
+    /// A worker may end between COMMIT and counting its rows.
+    pub(crate) may_miss_counts: bool,
     /// Peak resident memory in KiB that no life may exceed.
     pub(crate) memory_limit: u64,
     cluster: Cluster,
@@ -137,6 +139,7 @@ impl Lab {
             oracle: Oracle::default(),
             unproven: Arc::default(),
             may_panic: false,
+            may_miss_counts: false,
             memory_limit: 256 * 1024,
             cluster,
             sequence,

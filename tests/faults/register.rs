@@ -43,21 +43,24 @@ fn table(cases: &[Case]) -> String {
     let mut table = "| id | what happens | first wave | guard |\n|---|---|---|---|\n".to_owned();
     for case in cases.iter().filter(|case| !case.is_of_matrix()) {
         let wave = if case.is_first_wave { "yes" } else { "" };
-        table += &format!("| {} | {} | {wave} | {} |\n", case.id, case.title, guards(&case.id));
+        table += &format!("| {} | {} | {wave} | {} |\n", case.id, case.title, guards(&case.id, cases));
     }
     table += "| X-… | the crash matrix: each step, what strikes it, and the disposal | | |\n";
     table
 }
 
-/// First lines of the patches that take the guard of this case away.
-fn guards(id: &str) -> String {
+/// First lines of the patches that take the guard of this case away. A patch belongs to the longest id that its name
+/// begins with.
+fn guards(id: &str, cases: &[Case]) -> String {
+    let is_of = |stem: &str, id: &str| stem == id || stem.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
     let mut found: Vec<String> = fs::read_dir(root().join("tests/faults/mutants"))
         .into_iter()
         .flatten()
         .map(|entry| entry.expect("a folder entry").path())
         .filter(|path| {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            stem == id || stem.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'))
+            let ids = cases.iter().map(|case| case.id.as_str()).filter(|id| is_of(&stem, id));
+            ids.max_by_key(|id| id.len()) == Some(id)
         })
         .map(|path| {
             let text = fs::read_to_string(&path).expect("a patch");

@@ -11,9 +11,6 @@ use crate::case::{Case, Report, Trial};
 use crate::cases;
 use crate::register;
 
-/// Longest a case may take; a hanging one fails instead of holding the suite.
-const LONGEST: Duration = Duration::from_mins(4);
-
 tokio::task_local! {
     static RUNNING: String;
 }
@@ -156,14 +153,14 @@ async fn run_one(case: &Case, trial: Trial, width: usize) -> bool {
     #[expect(clippy::disallowed_methods, reason = "joined right here: a task of its own confines a panic")]
     let task = tokio::spawn(work);
     let abort = task.abort_handle();
-    let outcome = tokio::time::timeout(LONGEST, task).await;
+    let outcome = tokio::time::timeout(case.longest, task).await;
     let seconds = begun.elapsed().as_secs_f64();
     let (word, detail) = match outcome {
         Ok(Ok(report)) => ("ok  ", describe(&report)),
         Ok(Err(panic)) => ("FAIL", message(panic)),
         Err(_elapsed) => {
             abort.abort();
-            ("FAIL", format!("not finished after {} s", LONGEST.as_secs()))
+            ("FAIL", format!("not finished after {} s", case.longest.as_secs()))
         }
     };
     println!("{word} {:<width$}  {}  [{detail}]  seed {seed}  {seconds:.1} s", case.id, case.title);

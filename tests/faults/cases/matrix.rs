@@ -1,49 +1,221 @@
 //! The crash matrix: every failpoint of the table × what it can do × every disposal. Nobody lists it by hand, so a step
-//! that is added is broken in all ways the day it is added.
+//! that is added is broken in all ways the day it is added; one that no run reaches fails.
+//!
+//! A kill is tried with every disposal. The other strikes cost as much and differ less, so the seed chooses one
+//! disposal for each; other seeds choose others.
 
+use std::time::{Duration, Instant};
+
+use ::keyfall::demo::s3::{Action, FaultRule, Operation};
 use ::keyfall::failpoint::Point;
 
 use crate::case::{Case, Report, Trial};
-use crate::control::Strike;
+use crate::checker;
+use crate::control::{Armed, Strike};
+use crate::keyfall::{DEADLINE, Keyfall};
 use crate::lab::{Disposal, Lab, Settings, key};
+
+use super::crash::{STREAMED, put_bad};
+use super::frozen::WORKER_STEPS;
+
+/// The latest hit that is struck.
+const LATEST: u64 = 3;
+/// Waves of objects after which a step that was not struck is one that no run reaches.
+const WAVES: usize = 8;
+/// Exit code of a program whose main task panicked.
+const PANICKED: i32 = 101;
+
+/// What the case has to do so that the program comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Provoked {
+    /// Objects.
+    Objects,
+    /// A load that lasts for several renewals.
+    LongLoad,
+    /// SIGTERM under load, with a grace period in which the load ends or does not.
+    Sigterm { grace: &'static str },
+    /// SIGHUP under load.
+    Sighup,
+}
+
+fn provoked(point: Point) -> Provoked {
+    match point {
+        Point::LeaseRenewed => Provoked::LongLoad,
+        Point::ShutdownBegun => Provoked::Sigterm { grace: "20s" },
+        Point::ShutdownReleased => Provoked::Sigterm { grace: "0s" },
+        Point::ReloadApplied => Provoked::Sighup,
+        // A database of its own has no ledger yet, so every case migrates.
+        _ => Provoked::Objects,
+    }
+}
+
+/// Steps that one life passes once: its start, its first sweep, its end.
+fn is_once(point: Point) -> bool {
+    let in_one_life = [Point::MigrateLocked, Point::MigrateApplied, Point::DiscoverSwept];
+    in_one_life.contains(&point) || !matches!(provoked(point), Provoked::Objects | Provoked::LongLoad)
+}
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for point in Point::ALL {
-        for (disposal, name) in [(Disposal::Delete, "delete"), (Disposal::Archive, "archive"), (Disposal::Keep, "keep")]
-        {
-            if !passes_by(*point, disposal) {
-                continue;
-            }
-            let mut strikes = vec![("kill", Strike::Kill), ("panic", Strike::Panic)];
-            if point.can_fail() {
-                strikes.push(("retry", Strike::Error("retry")));
-            }
-            for (word, strike) in strikes {
-                let id = format!("X-{}-{word}-{name}", point.name());
-                let point = *point;
-                cases.push(Case::new(id, point.about(), move |trial| struck(trial, point, strike.clone(), disposal)));
-            }
+    for point in Point::ALL.iter().copied() {
+        for disposal in disposals(point) {
+            cases.push(case(point, "kill", Strike::Kill, Some(disposal)));
+        }
+        cases.push(case(point, "panic", Strike::Panic, None));
+        if point.can_fail() {
+            cases.push(case(point, "retry", Strike::Error("retry"), None));
+        }
+        if WORKER_STEPS.contains(&point.name()) {
+            cases.push(case(point, "hang", Strike::Hang, None));
         }
     }
     cases
 }
 
-/// Disposal steps are not passed by objects that are kept, archiving ones not by those that are deleted.
-fn passes_by(point: Point, disposal: Disposal) -> bool {
-    let name = point.name();
+/// Without a disposal the seed chooses one.
+fn case(point: Point, word: &str, strike: Strike, disposal: Option<Disposal>) -> Case {
+    let id = match disposal {
+        Some(disposal) => format!("X-{}-{word}-{}", point.name(), name(disposal)),
+        None => format!("X-{}-{word}", point.name()),
+    };
+    Case::new(id, point.about(), move |trial| struck(trial, point, strike.clone(), disposal))
+}
+
+fn name(disposal: Disposal) -> &'static str {
     match disposal {
-        Disposal::Archive => true,
-        Disposal::Delete => name != "dispose.copied",
-        Disposal::Keep => !name.starts_with("dispose."),
+        Disposal::Keep => "keep",
+        Disposal::Delete => "delete",
+        Disposal::Archive => "archive",
     }
 }
 
-/// Twelve small objects, one large, one bad; the step is struck once at a hit chosen by the seed.
-async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Disposal) -> Report {
-    let _ = (&trial, point, &strike, disposal, key(0));
-    let lab = Lab::start(&trial).await;
-    let mut keyfall = lab.keyfall("a", &Settings::new(disposal));
+/// Disposal steps are not passed by objects that are kept, archiving ones not by those that are deleted.
+fn disposals(point: Point) -> Vec<Disposal> {
+    match point {
+        Point::DisposeCopied => vec![Disposal::Archive],
+        Point::DisposeTaken | Point::DisposeArchived | Point::DisposeDeleted | Point::DisposeMarked => {
+            vec![Disposal::Delete, Disposal::Archive]
+        }
+        _ => vec![Disposal::Delete, Disposal::Archive, Disposal::Keep],
+    }
+}
+
+/// Six small objects that share transactions, one of several frames, a bad one; the step is struck once, at a hit
+/// chosen by the seed, and whatever ended is started again.
+async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Disposal>) -> Report {
+    let mut random = trial.random("matrix");
+    let disposal = disposal.unwrap_or_else(|| {
+        let choice = disposals(point);
+        *choice.get(random.usize(..choice.len())).expect("a disposal")
+    });
+    let provoked = provoked(point);
+    let mut lab = Lab::start(&trial).await;
+    lab.may_panic = matches!(strike, Strike::Panic);
+    lab.may_miss_counts = matches!(strike, Strike::Panic | Strike::Hang);
+    lab.put(0..6, 5);
+    lab.put(6..7, STREAMED);
+    put_bad(&mut lab, 7);
+    let mut keyfall = lab.keyfall("a", &settings(provoked, disposal, &strike));
+    let nth = if is_once(point) { 1 } else { 1 + random.u64(..LATEST) };
+    let armed = keyfall.control.arm(point.name(), nth, strike.clone());
+    lab.expect_hits(&format!("{} {strike:?} at hit {nth}, {}", point.name(), name(disposal)), &armed, 1);
     keyfall.start();
+    provoke(&mut lab, &mut keyfall, provoked, &armed).await;
+    settle(&lab, &mut keyfall, &strike).await;
     lab.verify(&mut [&mut keyfall]).await
+}
+
+fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings {
+    let mut settings = Settings::new(disposal);
+    // Two transactions of three small objects, not one of six.
+    "max = 2\ngroup_objects = 3".clone_into(&mut settings.workers);
+    if matches!(strike, Strike::Hang) {
+        settings.workers.push_str("\nstall_timeout = \"2s\"");
+    }
+    if let Provoked::Sigterm { grace } = provoked {
+        settings.more = format!("[lifecycle]\ngrace = \"{grace}\"");
+    }
+    settings
+}
+
+/// Brings the program to the step, and waits until it was struck there.
+async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed: &Armed) {
+    match provoked {
+        Provoked::Objects => by_waves(lab, keyfall, armed).await,
+        Provoked::LongLoad => {
+            let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
+            let drips = lab.s3.inject(rule);
+            lab.expect_s3("GET drips", &drips, 1);
+            until_struck(keyfall, armed).await;
+        }
+        Provoked::Sigterm { .. } | Provoked::Sighup => {
+            let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
+            let drips = lab.s3.inject(rule);
+            lab.expect_s3("GET drips", &drips, 1);
+            crate::lab::within("the load runs", async {
+                while drips.hits() == 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await;
+            keyfall.says("started").await;
+            keyfall.signal(if provoked == Provoked::Sighup { "HUP" } else { "TERM" });
+            until_struck(keyfall, armed).await;
+        }
+    }
+}
+
+async fn until_struck(keyfall: &Keyfall, armed: &Armed) {
+    let begun = Instant::now();
+    while armed.hits() == 0 {
+        assert!(begun.elapsed() < DEADLINE, "I10 no run reaches this step: {}", keyfall.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// More objects until the step was struck: how many steps a wave makes depends on how objects are grouped.
+async fn by_waves(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
+    let mut next = 8;
+    for _ in 0..WAVES {
+        let begun = Instant::now();
+        while armed.hits() == 0 {
+            // Polls come by for a while after all is quiet.
+            if begun.elapsed() > Duration::from_secs(1) && checker::open(lab).await.is_none() {
+                break;
+            }
+            assert!(begun.elapsed() < DEADLINE, "neither struck nor quiet: {}", keyfall.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if armed.hits() > 0 {
+            return;
+        }
+        lab.put(next..next + 2, 5);
+        put_bad(lab, next + 2);
+        next += 3;
+    }
+    panic!("I10 no run reaches this step: {}", keyfall.log());
+}
+
+/// Starts again whatever the strike or the signal ended, until there is nothing left to do. A killed program is dead; one
+/// with a panic may live on or end by itself, as long as it ends with an error that its supervisor sees.
+async fn settle(lab: &Lab, keyfall: &mut Keyfall, strike: &Strike) {
+    if matches!(strike, Strike::Kill) {
+        keyfall.killed().await;
+    }
+    let begun = Instant::now();
+    loop {
+        if let Some(code) = keyfall.has_ended() {
+            let is_in_order = code == 0 && keyfall.log_of_this_life().contains("stopping");
+            let is_a_panic = matches!(strike, Strike::Panic) && (code == 1 || code == PANICKED);
+            assert!(is_in_order || is_a_panic, "ended with {code}: {}", keyfall.log());
+        }
+        if !keyfall.is_running() {
+            keyfall.start();
+        }
+        if checker::open(lab).await.is_none() {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "not quiet: {:?}\n{}", checker::open(lab).await, keyfall.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
