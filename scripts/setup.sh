@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks for one purpose, says what it does, and does nothing when all is there.
 #
-#   scripts/setup.sh [demo|test|lint|all]
+#   scripts/setup.sh [demo|test|lint|faults|all]
 #
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
 #   test   the same, rustfmt and clippy, systemd-analyze
 #   lint   C compiler, rustfmt and clippy, shellcheck
-#   all    everything above
+#   faults what single cases of the fault lab need beside `test`: PgBouncer
+#   all    everything above but faults
 #
 # Packages come from apt, as root or through sudo. It never removes, upgrades or starts anything.
 set -euo pipefail
@@ -90,6 +91,22 @@ install_postgres() {
     find_postgres >/dev/null || die "apt's postgresql is older than $oldest_postgres: install PostgreSQL $oldest_postgres or newer (https://wiki.postgresql.org/wiki/Apt)"
 }
 
+# Debian's package starts PgBouncer unless a policy forbids it; ours lives only as long as the installation.
+install_pgbouncer() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ -e $policy ]]; then
+        install pgbouncer
+        return
+    fi
+    # shellcheck disable=SC2064  # the path is wanted as it is now
+    trap "as_root rm -f '$policy'" EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    install pgbouncer
+    as_root rm -f "$policy"
+    trap - EXIT
+}
+
 need_compiler() {
     if ! have cc || ! have make || ! printf '#include <stdlib.h>\n' | cc -E -x c - >/dev/null 2>&1; then
         missing+=(gcc libc6-dev make)
@@ -130,6 +147,10 @@ lint)
     need_rust_components
     need_command shellcheck shellcheck
     ;;
+faults)
+    have pgbouncer || install_pgbouncer
+    exit 0
+    ;;
 all)
     need_compiler
     wants_postgres=yes
@@ -137,7 +158,7 @@ all)
     need_command systemd-analyze systemd
     need_command shellcheck shellcheck
     ;;
-*) die "no such purpose: $purpose (demo, test, lint or all)" ;;
+*) die "no such purpose: $purpose (demo, test, lint, faults or all)" ;;
 esac
 
 if [[ $wants_postgres == yes ]] && find_postgres >/dev/null; then

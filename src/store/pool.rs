@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::SslMode as PgSslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -14,6 +15,11 @@ use crate::config::database::{Database, SslMode};
 
 use super::error::StoreError;
 use super::tls;
+
+/// A setting of ours that no server has by itself: where it is missing, all are.
+pub(super) const TELLTALE: &str = "plan_cache_mode";
+/// Its value.
+pub(super) const TELLTALE_VALUE: &str = "force_custom_plan";
 
 /// Connections for ledger statements besides one per worker: poll, renewal, disposal, scrape, command line.
 const LEDGER_CONNECTIONS: usize = 6;
@@ -75,6 +81,18 @@ impl Pools {
         StoreError,
     > {
         Ok(self.direct.connect(self.tls.clone()).await?)
+    }
+
+    /// Refuses a connection that lost the session settings sent with the login: a pooler between us and the server
+    /// dropped them, and would share prepared statements and timeouts between strangers.
+    pub async fn refuse_pooler(client: &tokio_postgres::Client) -> Result<(), StoreError> {
+        // Simple protocol: a pooler may have no prepared statements to offer.
+        let answers = client.simple_query(&format!("SHOW {TELLTALE}")).await?;
+        let arrived = answers.iter().any(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some(TELLTALE_VALUE),
+            _ => false,
+        });
+        if arrived { Ok(()) } else { Err(StoreError::SettingsLost) }
     }
 
     /// After how long without progress a COPY is given up.
@@ -144,16 +162,20 @@ fn driver_config(database: &Database, purpose: Purpose) -> tokio_postgres::Confi
 /// Session settings sent with the login, so that a role's own defaults cannot cut a COPY short or leave a dead
 /// client's locks behind.
 fn server_options(database: &Database, purpose: Purpose) -> String {
-    let statement_timeout = match purpose {
-        // COPY ignores it while it waits for us; our own progress deadline stands in.
-        Purpose::Load => 0,
-        Purpose::Ledger => database.statement_timeout.as_millis(),
+    let (statement_timeout, idle_timeout) = match purpose {
+        // COPY ignores the first while it waits for us; our own progress deadline stands in. Between two statements of
+        // a load nothing takes time, and a COPY is not idle: a transaction that waits so long has lost its client or
+        // its COMMIT on the way, and would keep the ledger rows it has changed locked for as long as somebody holds
+        // the connection open. Ending it is safe at any moment: what is not committed is rolled back, the ledger is
+        // asked, and the object is loaded again.
+        Purpose::Load => (0, database.copy_stall_timeout.as_millis()),
+        Purpose::Ledger => (database.statement_timeout.as_millis(), 0),
     };
     let mut options = database.options.clone().unwrap_or_default();
     for (name, value) in [
         ("statement_timeout", statement_timeout),
         ("lock_timeout", database.lock_timeout.as_millis()),
-        ("idle_in_transaction_session_timeout", 0),
+        ("idle_in_transaction_session_timeout", idle_timeout),
         ("tcp_keepalives_idle", 30),
         ("tcp_keepalives_interval", 10),
         ("tcp_keepalives_count", 3),
@@ -162,8 +184,10 @@ fn server_options(database: &Database, purpose: Purpose) -> String {
     }
     // A plan kept from when the ledger was small would scan all of it for every object; planning takes a fraction of
     // a millisecond, and hardly any statement here runs more often than once per object.
-    options.push_str(" -c plan_cache_mode=force_custom_plan");
-    // Values are compared as instants; what the server prints must not depend on its own settings.
-    options.push_str(" -c TimeZone=UTC -c DateStyle=ISO -c client_encoding=UTF8");
+    options += &format!(" -c {TELLTALE}={TELLTALE_VALUE}");
+    // A load that kept its first snapshot could never pass the fence once its lease has been renewed.
+    options.push_str(" -c default_transaction_isolation=read\\ committed");
+    // Values are compared as instants; what the server reads and prints must not depend on its own settings.
+    options.push_str(" -c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c client_encoding=UTF8");
     options.trim_start().to_owned()
 }
