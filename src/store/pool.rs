@@ -179,6 +179,9 @@ fn server_options(database: &Database, purpose: Purpose) -> String {
         ("tcp_keepalives_idle", 30),
         ("tcp_keepalives_interval", 10),
         ("tcp_keepalives_count", 3),
+        // Keepalives are for silence: an answer that was on its way when the network broke would be repeated for a
+        // quarter of an hour, and the session with it.
+        ("tcp_user_timeout", 60_000),
     ] {
         options += &format!(" -c {name}={value}");
     }

@@ -317,7 +317,7 @@ async fn malformed_values(trial: Trial) -> Report {
     let bad = 6;
     for number in 0..bad {
         let mut body = Body::new(number, ROWS, &mut lab.random);
-        let (line, amount) = if number % 2 == 0 { ("9999", "12secret") } else { ("99secret", "12") };
+        let (line, amount) = if number % 2 == 0 { ("9999", "12zzz") } else { ("99zzz", "12") };
         body.text += &format!("{number},{line},bad,{amount}\n{number},10000,good,1\n");
         lab.put_body(&key(number), &body);
         lab.oracle.expect(&key(number), Fate::Quarantined);
@@ -335,9 +335,9 @@ async fn malformed_values(trial: Trial) -> Report {
         );
         assert_eq!(lab.count(&told).await, 3, "{column}");
     }
-    let leaked = "SELECT count(*) FROM keyfall.objects WHERE error_detail LIKE '%secret%'";
+    let leaked = "SELECT count(*) FROM keyfall.objects WHERE error_detail LIKE '%zzz%'";
     assert_eq!(lab.count(leaked).await, 0);
-    assert!(!keyfall.log().contains("secret"), "{}", keyfall.log());
+    assert!(!keyfall.log().contains("zzz"), "{}", keyfall.log());
     // Not one of six broken COPYs has kept its session.
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
                    AND (query LIKE 'COPY%' AND state = 'active' OR state LIKE 'idle in transaction%')";
