@@ -436,8 +436,8 @@ async fn not_durable(trial: Trial) -> Report {
     lab.put(3..4, STREAMED);
     let mut keyfall = lab.keyfall("a", &Settings { user: user.clone(), ..Settings::new(Disposal::Delete) });
     keyfall.start();
-    let ended = "SELECT (SELECT count(*) FROM keyfall.feeds WHERE paused_by = 'halt')
-                      + (SELECT count(*) FROM keyfall.objects WHERE state = 'loaded')";
+    let ended = "SELECT count(*) FROM (SELECT FROM keyfall.feeds WHERE paused_by = 'halt'
+                 UNION ALL SELECT FROM keyfall.objects WHERE state = 'loaded' LIMIT 1) x";
     until_ready_is(&keyfall, 200).await;
     lab.until_count(ended, 1).await;
     let reason =

@@ -96,7 +96,8 @@ async fn table_disk_full(trial: Trial) -> Report {
     let failed = tried - loaded - 1;
     assert!(failed <= 2 * (halts + 1), "{failed} COPYs failed while the feed was paused {halts} times");
     let size = lab.count("SELECT pg_total_relation_size('items')").await;
-    assert_eq!(lab.s3.keys(BUCKET).iter().filter(|key| key.starts_with("incoming/")).count() as i64, 20 - loaded);
+    let kept = lab.s3.keys(BUCKET).iter().filter(|key| key.starts_with("incoming/")).count();
+    assert_eq!(i64::try_from(kept).expect("a count"), 20 - loaded);
     let reason = "SELECT count(*) FROM keyfall.feeds WHERE feed = 'items' AND paused_advice LIKE '%make room%'";
     assert_eq!(lab.count(reason).await, 1);
     for number in 4..8 {
@@ -168,7 +169,7 @@ async fn thin(trial: &Trial, workers: usize) -> Report {
         Settings { workers: format!("max = {workers}"), feed, ..with_other(Settings::new(Disposal::Delete)) };
     let settings = settings.through_proxy();
     migrated(&lab, &settings).await;
-    // 8 MB each: together far more than may be resident.
+    // 7 MB each: together far more than may be resident.
     let body = Body::new(7, 200_000, &mut lab.random);
     for number in 0..objects {
         lab.put_body(&key(number), &body);

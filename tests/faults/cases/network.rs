@@ -14,7 +14,7 @@ use crate::control::Strike;
 use crate::lab::{Disposal, Lab, Settings, within};
 
 use super::capacity::{not_run, system};
-use super::postgres::{COPYING, STREAMED, both, data_directory};
+use super::postgres::{COPYING, STREAMED, both, data_directory, until};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -130,7 +130,12 @@ async fn partitioned(trial: Trial) -> Report {
     let dropped = begun.elapsed();
     cable.set("up");
     gate.open();
-    cut.says("lost to another instance").await;
+    // Its renewal or its load, whichever asks first.
+    until("the old owner notices", || {
+        let log = cut.log();
+        log.contains("lost to another instance") || log.contains("the lease had passed on")
+    })
+    .await;
     cut.stop().await;
     assert_eq!(lab.count("SELECT count(*) FROM items").await, 30_000);
     let report = lab.verify(&mut [&mut cut, &mut quick]).await;
