@@ -147,15 +147,12 @@ fn verdict_of(sqlstate: &str) -> Verdict {
     match sqlstate {
         // A parent row may still come: bounded retries, then quarantine.
         "23503" => Verdict::Suspect,
-        // Read-only servers are replicas or fail-overs, missing partitions and rights are the operator's.
-        "25006" => Verdict::Halt,
+        // The operator's: read-only servers (25006) are replicas or fail-overs, and who does not know the whole
+        // protocol (08P01) is a pooler. On a full disk (53100) every COPY leaves dead rows behind: the feed pauses, and
+        // then tries with as many objects as it has workers, instead of all of them.
+        "25006" | "08P01" | "53100" => Verdict::Halt,
         // The server ended a transaction that waited for us, because the network or we had stopped.
         "25P03" | "25P04" => Verdict::Retry,
-        // Whoever answers does not know what a server must know: a pooler.
-        "08P01" => Verdict::Halt,
-        // Every COPY that meets a full disk leaves dead rows there: the feed pauses, then tries as many as it has
-        // workers, instead of each of its objects by itself.
-        "53100" => Verdict::Halt,
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "08" | "40" | "53" | "55" | "57" | "58" => Verdict::Retry,
             "22" | "23" | "P0" | "44" => Verdict::Quarantine,

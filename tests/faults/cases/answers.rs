@@ -487,7 +487,7 @@ async fn role_settings(trial: Trial) -> Report {
          2,2024-05-06,2024-05-06T07:08:09+02:00,2024-05-06 07:08:09,-1 2:03:04,\"[05/06/2024,06/07/2024)\",\\x\n",
     );
     let more = OTHER.replace("other", "dates");
-    let mut keyfall = lab.keyfall("a", &Settings { user, more, ..Settings::new(Disposal::Delete) });
+    let mut keyfall = lab.keyfall("a", &Settings { more, user, ..Settings::new(Disposal::Delete) });
     let gate = Gate::new();
     let held = keyfall.control.arm("copy.frame", 3, Strike::Hold(gate.clone()));
     lab.expect_hits("copy.frame hold", &held, 1);

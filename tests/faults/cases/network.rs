@@ -157,7 +157,7 @@ struct Bouncer {
 impl Bouncer {
     async fn start(lab: &Lab, more: &str) -> Result<Self, String> {
         system("command -v pgbouncer")
-            .map_err(|_| "pgbouncer is not installed (scripts/setup.sh faults)".to_owned())?;
+            .map_err(|said| format!("no pgbouncer, see `scripts/setup.sh faults` ({said})"))?;
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let probe = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
         let port = probe.local_addr().map_err(|error| error.to_string())?.port();

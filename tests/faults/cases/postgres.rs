@@ -155,10 +155,11 @@ async fn backend_ended(trial: Trial) -> Report {
 fn assert_deleted_after_fence(lab: &Lab, keyfall: &Keyfall, objects: usize) {
     let fenced = keyfall.control.steps().iter().rev().find(|step| step.point == "commit.fenced").map(|step| step.seq);
     let log = lab.s3.log();
+    let objects_of_ours: Vec<String> = (0..objects).map(key).collect();
     let deleted: Vec<u64> = log
         .iter()
         // The probe for conditional deletion has a name of its own.
-        .filter(|entry| entry.op == Operation::DeleteObjects && entry.key.ends_with(".csv"))
+        .filter(|entry| entry.op == Operation::DeleteObjects && objects_of_ours.contains(&entry.key))
         .map(|entry| entry.seq)
         .collect();
     assert_eq!(deleted.len(), objects, "{deleted:?}");
