@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks for one purpose, says what it does, and does nothing when all is there.
 #
-#   scripts/setup.sh [demo|test|lint|gates|all]
+#   scripts/setup.sh [demo|test|lint|faults|gates|all]
 #
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
 #   test   the same, rustfmt and clippy, systemd-analyze, openssl
 #   lint   C compiler, rustfmt and clippy, shellcheck
+#   faults what single cases of the fault lab need beside `test`: PgBouncer
 #   gates  what test needs, jq, and cargo-deny in a cache folder of its own ($XDG_CACHE_HOME/keyfall-gates)
-#   all    everything above but cargo-deny
+#   all    everything above but faults and cargo-deny
 #
 # Packages come from apt, as root or through sudo. It never removes, upgrades or starts anything.
 set -euo pipefail
@@ -91,6 +92,22 @@ install_postgres() {
     find_postgres >/dev/null || die "apt's postgresql is older than $oldest_postgres: install PostgreSQL $oldest_postgres or newer (https://wiki.postgresql.org/wiki/Apt)"
 }
 
+# Debian's package starts PgBouncer unless a policy forbids it; ours lives only as long as the installation.
+install_pgbouncer() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ -e $policy ]]; then
+        install pgbouncer
+        return
+    fi
+    # shellcheck disable=SC2064  # the path is wanted as it is now
+    trap "as_root rm -f '$policy'" EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    install pgbouncer
+    as_root rm -f "$policy"
+    trap - EXIT
+}
+
 need_compiler() {
     if ! have cc || ! have make || ! printf '#include <stdlib.h>\n' | cc -E -x c - >/dev/null 2>&1; then
         missing+=(gcc libc6-dev make)
@@ -151,6 +168,10 @@ lint)
     need_rust_components
     need_command shellcheck shellcheck
     ;;
+faults)
+    have pgbouncer || install_pgbouncer
+    exit 0
+    ;;
 all)
     need_compiler
     wants_postgres=yes
@@ -160,7 +181,7 @@ all)
     need_command jq jq
     need_command shellcheck shellcheck
     ;;
-*) die "no such purpose: $purpose (demo, test, lint, gates or all)" ;;
+*) die "no such purpose: $purpose (demo, test, lint, faults, gates or all)" ;;
 esac
 
 if [[ $wants_postgres == yes ]] && find_postgres >/dev/null; then

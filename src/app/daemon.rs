@@ -18,6 +18,8 @@ use crate::http::router::{Sources as Routes, router};
 use crate::http::server;
 use crate::lifecycle::{Request, SignalStream, forced_exit_code, service};
 use crate::store::error::StoreError;
+use crate::store::inspect;
+use crate::store::pool::Pools;
 use crate::telemetry::metrics::{self, Reload};
 use crate::telemetry::recorder::Recorder;
 
@@ -179,11 +181,24 @@ async fn first_stop(signals: &mut SignalStream) -> i32 {
     }
 }
 
+/// Said at every start: rows whose objects are deleted may be gone after a power loss.
+async fn warn_of_unsafe_settings(pools: &Pools) {
+    match inspect::server(pools).await {
+        Ok(server) => {
+            for setting in server.unsafe_settings {
+                tracing::warn!("{setting} is off: after a crash of the machine rows and ledger may be lost or damaged");
+            }
+        }
+        Err(error) => tracing::debug!(error = %error, "the server's settings could not be read"),
+    }
+}
+
 async fn start_engine(config: &Config) -> Result<Engine, (u8, String)> {
     let refused = |error: StoreError| (exit_code(&error), format!("{error}; {}", error.advice()));
     let store = object_store(config).await.map_err(|error| (exit::S3, format!("{error}; {}", error.advice())))?;
     let pools = pools(config).map_err(refused)?;
     open_ledger(&pools, Patience::Endless).await.map_err(refused)?;
+    warn_of_unsafe_settings(&pools).await;
     for feed in config.feeds.keys() {
         metrics::touch_feed(feed);
     }

@@ -30,6 +30,9 @@ use self::daemon::{Daemon, Told};
 use self::screen::{Screen, grouped};
 use self::services::{Services, Starting};
 
+/// Warnings; without the daemon's own about a server that skips `fsync`, which the throwaway one does on purpose.
+const DEFAULT_LOGS: &str = "warn,keyfall::app::daemon=error";
+
 /// What to show.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Arguments {
@@ -51,7 +54,7 @@ pub struct Arguments {
 pub async fn command(arguments: Arguments) -> anyhow::Result<u8> {
     let screen = Screen::new();
     let variable = config::environment().remove("RUST_LOG").filter(|filter| !filter.is_empty());
-    let filter = arguments.log.clone().or(variable).unwrap_or_else(|| "warn".to_owned());
+    let filter = arguments.log.clone().or(variable).unwrap_or_else(|| DEFAULT_LOGS.to_owned());
     screen.install_logs(&filter)?;
     let mut stage = Stage::default();
     let outcome = Box::pin(perform(&arguments, &screen, &mut stage)).await;

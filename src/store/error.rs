@@ -64,6 +64,9 @@ pub enum StoreError {
         /// What differs.
         detail: String,
     },
+    /// The connection does not have the settings it was opened with.
+    #[error("the session settings sent with the login did not arrive: a connection pooler dropped them")]
+    SettingsLost,
     /// A test asked for it.
     #[error(transparent)]
     Injected(#[from] Injected),
@@ -79,7 +82,7 @@ impl StoreError {
             }
             Self::Server { sqlstate, .. } => verdict_of(sqlstate),
             Self::Transition { .. } => Verdict::Release,
-            Self::Target { .. } | Self::Migration { .. } => Verdict::Halt,
+            Self::Target { .. } | Self::Migration { .. } | Self::SettingsLost => Verdict::Halt,
             Self::Injected(injected) => injected.verdict(),
         }
     }
@@ -94,6 +97,7 @@ impl StoreError {
             Self::Target { .. } => Cow::Borrowed("E-TARGET"),
             Self::ShapeChanged => Cow::Borrowed("E-TARGET-CHANGED"),
             Self::Migration { .. } => Cow::Borrowed("E-LEDGER-SCHEMA"),
+            Self::SettingsLost => Cow::Borrowed("E-PG-SETTINGS"),
             Self::Injected(_) => Cow::Borrowed("E-FAILPOINT"),
         }
     }
@@ -116,6 +120,7 @@ impl StoreError {
                 advice_of("22000")
             }
             Self::Server { sqlstate, .. } => advice_of(sqlstate),
+            Self::SettingsLost => PAST_THE_POOLER,
             Self::Injected(_) => "nothing to do: a test asked for it",
         }
     }
@@ -142,8 +147,12 @@ fn verdict_of(sqlstate: &str) -> Verdict {
     match sqlstate {
         // A parent row may still come: bounded retries, then quarantine.
         "23503" => Verdict::Suspect,
-        // Read-only servers are replicas or fail-overs, missing partitions and rights are the operator's.
-        "25006" => Verdict::Halt,
+        // The operator's: read-only servers (25006) are replicas or fail-overs, and who does not know the whole
+        // protocol (08P01) is a pooler. On a full disk (53100) every COPY leaves dead rows behind: the feed pauses, and
+        // then tries with as many objects as it has workers, instead of all of them.
+        "25006" | "08P01" | "53100" => Verdict::Halt,
+        // The server ended a transaction that waited for us, because the network or we had stopped.
+        "25P03" | "25P04" => Verdict::Retry,
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "08" | "40" | "53" | "55" | "57" | "58" => Verdict::Retry,
             "22" | "23" | "P0" | "44" => Verdict::Quarantine,
@@ -153,14 +162,17 @@ fn verdict_of(sqlstate: &str) -> Verdict {
     }
 }
 
+const PAST_THE_POOLER: &str = "connect to the server itself, past PgBouncer or any other pooler";
+
 fn advice_of(sqlstate: &str) -> &'static str {
     match sqlstate.get(..2).unwrap_or_default() {
+        "08" if sqlstate == "08P01" => PAST_THE_POOLER,
         "22" => "correct the record or the column's type, then `keyfall retry`",
         "23" => "a constraint of the table refused a row: correct the data or the table, then `keyfall retry`",
         "28" => "check user and password in [database]",
         "42" => "check that the table, its columns and the role's INSERT right exist: `keyfall check`",
         "53" => "the server is out of disk, memory or connections: make room, loading goes on by itself",
-        "25" => "the server is read-only: connect to the primary",
+        "25" if sqlstate == "25006" => "the server is read-only: connect to the primary",
         _ => "look the SQLSTATE up in PostgreSQL's manual, appendix A",
     }
 }
@@ -231,6 +243,11 @@ pub fn is_login_failure(error: &StoreError) -> bool {
         if sqlstate.starts_with("28") || sqlstate == SqlState::INVALID_CATALOG_NAME.code())
 }
 
+/// Whether the server takes no writes: a replica, perhaps what the primary has become.
+pub fn is_read_only(error: &StoreError) -> bool {
+    matches!(error, StoreError::Server { sqlstate, .. } if sqlstate == SqlState::READ_ONLY_SQL_TRANSACTION.code())
+}
+
 /// Message and every cause: the driver's `Display` alone hides the cause.
 pub fn chain(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
@@ -289,7 +306,10 @@ mod tests {
         for (state, verdict) in [
             ("08006", Verdict::Retry),
             ("40P01", Verdict::Retry),
-            ("53100", Verdict::Retry),
+            ("53100", Verdict::Halt),
+            ("53300", Verdict::Retry),
+            ("08P01", Verdict::Halt),
+            ("25P03", Verdict::Retry),
             ("55P03", Verdict::Retry),
             ("57P01", Verdict::Retry),
             ("22P02", Verdict::Quarantine),

@@ -4,7 +4,7 @@
 
 use super::catalog::Shape;
 use super::error::StoreError;
-use super::pool::Pools;
+use super::pool::{Pools, TELLTALE, TELLTALE_VALUE};
 
 /// The server and our login on it.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Server {
     pub database: String,
     /// Writes are refused: a replica, or a read-only default.
     pub read_only: bool,
+    /// The session settings of the login did not arrive: there is a pooler in between.
+    pub settings_lost: bool,
     /// Durability settings that are off.
     pub unsafe_settings: Vec<String>,
 }
@@ -34,7 +36,7 @@ pub struct LedgerSchema {
 
 /// Logs in and looks around.
 pub async fn server(pools: &Pools) -> Result<Server, StoreError> {
-    let row = pools.ledger().await?.query_one(SERVER, &[]).await?;
+    let row = pools.ledger().await?.query_one(SERVER, &[&TELLTALE]).await?;
     let settings: Vec<(String, bool)> =
         vec![("fsync".to_owned(), row.try_get(4)?), ("full_page_writes".to_owned(), row.try_get(5)?)];
     Ok(Server {
@@ -42,6 +44,7 @@ pub async fn server(pools: &Pools) -> Result<Server, StoreError> {
         user: row.try_get(1)?,
         database: row.try_get(2)?,
         read_only: row.try_get(3)?,
+        settings_lost: row.try_get::<_, String>(6)? != TELLTALE_VALUE,
         unsafe_settings: settings.into_iter().filter(|(_, on)| !on).map(|(name, _)| name).collect(),
     })
 }
@@ -88,7 +91,7 @@ pub async fn missing_rights(pools: &Pools, shape: &Shape, filled: &[&str]) -> Re
 const SERVER: &str = "-- inspect::server
     SELECT current_setting('server_version'), current_user::text, current_database()::text,
            pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
-           current_setting('fsync')::bool, current_setting('full_page_writes')::bool";
+           current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting($1)";
 
 const HISTORY_EXISTS: &str = "-- inspect::history_exists
     SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

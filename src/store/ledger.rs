@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::domain::object::ObjectRef;
 
-use super::error::StoreError;
+use super::error::{StoreError, is_read_only};
 use super::pool::Pools;
 
 pub use choose::Chosen;
@@ -59,7 +59,14 @@ impl Ledger {
         };
         match tokio::time::timeout(deadline, work).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(StoreError::from(error)),
+            Ok(Err(error)) => {
+                let error = StoreError::from(error);
+                if is_read_only(&error) {
+                    // What was the primary may be a replica now: the next connection resolves the name again.
+                    drop(deadpool_postgres::Object::take(client));
+                }
+                Err(error)
+            }
             Err(_elapsed) => {
                 // The connection still waits for an answer: it must not serve anybody else.
                 drop(deadpool_postgres::Object::take(client));

@@ -38,6 +38,8 @@ fn migrations() -> Result<Vec<Migration>, StoreError> {
 /// Brings the ledger schema up to date; does nothing, and needs no right to create tables, where it is.
 pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
     let (holder, _holder_task) = connect(pools).await?;
+    // Before anything is written: what a pooler would break is found out here.
+    Pools::refuse_pooler(&holder).await?;
     let (mut client, _client_task) = connect(pools).await?;
     let newest = migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0);
     if applied_version(&client).await? == Some(newest) {

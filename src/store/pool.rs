@@ -7,12 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::{ChannelBinding as PgChannelBinding, SslMode as PgSslMode, SslNegotiation};
 
 use crate::config::database::{ChannelBinding, Database};
 
 use super::error::StoreError;
 use super::login::Opener;
+
+/// A setting of ours that no server has by itself: where it is missing, all are.
+pub(super) const TELLTALE: &str = "plan_cache_mode";
+/// Its value.
+pub(super) const TELLTALE_VALUE: &str = "force_custom_plan";
 
 /// Connections for ledger statements besides one per worker: poll, renewal, disposal, scrape, command line.
 const LEDGER_CONNECTIONS: usize = 6;
@@ -80,6 +86,18 @@ impl Pools {
             Ok(connected) => Ok(connected?),
             Err(_elapsed) => Err(StoreError::Timeout { what: "a login", seconds: self.connect_timeout.as_secs() }),
         }
+    }
+
+    /// Refuses a connection that lost the session settings sent with the login: a pooler between us and the server
+    /// dropped them, and would share prepared statements and timeouts between strangers.
+    pub async fn refuse_pooler(client: &tokio_postgres::Client) -> Result<(), StoreError> {
+        // Simple protocol: a pooler may have no prepared statements to offer.
+        let answers = client.simple_query(&format!("SHOW {TELLTALE}")).await?;
+        let arrived = answers.iter().any(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some(TELLTALE_VALUE),
+            _ => false,
+        });
+        if arrived { Ok(()) } else { Err(StoreError::SettingsLost) }
     }
 
     /// After how long without progress a COPY is given up.
@@ -152,30 +170,39 @@ fn driver_config(database: &Database, purpose: Purpose) -> tokio_postgres::Confi
 /// client's locks behind.
 fn server_options(database: &Database, purpose: Purpose) -> String {
     let mut options = database.options.clone().unwrap_or_default();
-    let statement_timeout = match purpose {
-        // COPY ignores it while it waits for us; our own progress deadline stands in.
-        Purpose::Load => 0,
+    let (statement_timeout, idle_timeout) = match purpose {
+        // COPY ignores the first while it waits for us; our own progress deadline stands in. Between two statements of
+        // a load nothing takes time, and a COPY is not idle: a transaction that waits so long has lost its client or
+        // its COMMIT on the way, and would keep the ledger rows it has changed locked for as long as somebody holds
+        // the connection open. Ending it is safe at any moment: what is not committed is rolled back, the ledger is
+        // asked, and the object is loaded again.
+        Purpose::Load => (0, database.copy_stall_timeout.as_millis()),
         Purpose::Ledger => {
             // Our statements must not find functions or operators that somebody put into a schema of his own. Loads
             // set it for themselves (`copy::begin`): triggers of the target table keep the role's own path.
             options.push_str(" -c search_path=");
-            database.statement_timeout.as_millis()
+            (database.statement_timeout.as_millis(), 0)
         }
     };
     for (name, value) in [
         ("statement_timeout", statement_timeout),
         ("lock_timeout", database.lock_timeout.as_millis()),
-        ("idle_in_transaction_session_timeout", 0),
+        ("idle_in_transaction_session_timeout", idle_timeout),
         ("tcp_keepalives_idle", 30),
         ("tcp_keepalives_interval", 10),
         ("tcp_keepalives_count", 3),
+        // Keepalives are for silence: an answer that was on its way when the network broke would be repeated for a
+        // quarter of an hour, and the session with it.
+        ("tcp_user_timeout", 60_000),
     ] {
         options += &format!(" -c {name}={value}");
     }
     // A plan kept from when the ledger was small would scan all of it for every object; planning takes a fraction of
     // a millisecond, and hardly any statement here runs more often than once per object.
-    options.push_str(" -c plan_cache_mode=force_custom_plan");
-    // Values are compared as instants; what the server prints must not depend on its own settings.
-    options.push_str(" -c TimeZone=UTC -c DateStyle=ISO -c client_encoding=UTF8");
+    options += &format!(" -c {TELLTALE}={TELLTALE_VALUE}");
+    // A load that kept its first snapshot could never pass the fence once its lease has been renewed.
+    options.push_str(" -c default_transaction_isolation=read\\ committed");
+    // Values are compared as instants; what the server reads and prints must not depend on its own settings.
+    options.push_str(" -c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c client_encoding=UTF8");
     options.trim_start().to_owned()
 }

@@ -1,8 +1,7 @@
-//! The outcome of a COMMIT is what the ledger says, whatever the connection or the driver says.
+//! The outcome of a COMMIT is what the ledger says, whatever the driver says. What a broken connection does to it:
+//! `tests/faults`, F25, F30, F31, F45.
 
 use keyfall::config::Sources;
-use keyfall::demo::proxy::{Action, Trigger};
-use keyfall::demo::s3::Operation;
 use keyfall::domain::lease::Lease;
 use keyfall::store::catalog::Catalog;
 use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts};
@@ -10,109 +9,7 @@ use keyfall::store::ledger::{LeaseLimits, Ledger};
 use keyfall::store::pool::Pools;
 use keyfall::{app, config};
 
-use crate::support::{ITEMS, Lab, connect, item_key, items, loaded, within};
-
-/// `COMMIT` as the simple query protocol sends it: length, text, zero.
-const COMMIT: &[u8] = b"\x0bCOMMIT\0";
-
-/// A connection broken at COMMIT in some way; answers how often each object was read.
-async fn broken_commit(action: Action, objects: usize) -> Vec<usize> {
-    let lab = Lab::with_items().await;
-    lab.put_items(0..objects, 3);
-    let proxy = lab.proxy().await;
-    let trigger = proxy.arm(Trigger::new(COMMIT, action));
-    // Deadlines short enough for a test: an answer that never comes is given up after their sum.
-    let short = ["database.copy_stall_timeout=1s", "database.statement_timeout=1s"];
-    let engine = lab.engine_through(&proxy, &items(r#"action = "delete""#), &short).await;
-    within("the trigger strikes", trigger.hit()).await;
-    let count = i64::try_from(objects).expect("a count");
-    lab.until_objects("loaded", "done", count).await;
-    engine.drain().await;
-    assert_eq!(trigger.hits(), 1);
-    lab.assert_items(count, 3).await;
-    assert!(lab.s3.is_empty("drop"), "{:?}", lab.s3.keys("drop"));
-    (0..objects).map(|n| lab.requests(Operation::GetObject, &item_key(n)).len()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_never_reached_the_server_is_done_again() {
-    assert_eq!(broken_commit(Action::CutBefore, 1).await, [2]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_reached_the_server_is_not_done_again_though_the_connection_broke() {
-    assert_eq!(broken_commit(Action::CutAfter, 1).await, [1]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_never_came_is_looked_up_and_not_done_again() {
-    assert_eq!(broken_commit(Action::DropAnswers, 1).await, [1]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_cut_before_its_commit_is_loaded_again_whole() {
-    assert_eq!(broken_commit(Action::CutBefore, 5).await, [2; 5]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_cut_after_its_commit_is_loaded_whole_and_read_once() {
-    assert_eq!(broken_commit(Action::CutAfter, 5).await, [1; 5]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_constraint_that_fails_at_commit_leaves_nothing_loaded_and_nothing_deleted() {
-    let lab = Lab::with_items().await;
-    lab.execute(
-        "CREATE TABLE parents (id int PRIMARY KEY);
-         ALTER TABLE items ADD FOREIGN KEY (object) REFERENCES parents DEFERRABLE INITIALLY DEFERRED;
-         INSERT INTO parents VALUES (1)",
-    )
-    .await;
-    lab.put_items(0..2, 3);
-    let engine = lab.engine(&items(r#"action = "delete""#), &["workers.max_attempts=2"]).await;
-    lab.until_objects("quarantined", "none", 1).await;
-    lab.until_objects("loaded", "done", 1).await;
-    engine.drain().await;
-    let expected = [format!("{} quarantined none E-PG-23503", item_key(0)), format!("{} loaded done", item_key(1))];
-    assert_eq!(lab.ledger().await, expected);
-    lab.assert_items(1, 3).await;
-    assert_eq!(lab.s3.keys("drop"), [item_key(0)]);
-}
-
-/// The server's way of saying yes and doing nothing, made with a deferred trigger: COMMIT is answered with success, and
-/// afterwards neither the rows nor the ledger's entry are there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_answered_ok_that_did_nothing_is_not_believed() {
-    let lab = Lab::with_items().await;
-    lab.execute(
-        "CREATE TABLE undone (id bigint);
-         CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN
-             IF NEW.state = 'loaded' AND OLD.state = 'leased' AND (SELECT count(*) FROM public.undone) < 2 THEN
-                 INSERT INTO public.undone VALUES (NEW.id);
-                 DELETE FROM public.items;
-                 UPDATE keyfall.objects SET state = 'leased', lease_expires_at = OLD.lease_expires_at,
-                        disposal = 'none', loaded_at = NULL WHERE id = NEW.id;
-             END IF;
-             RETURN NULL;
-         END $$;
-         CREATE CONSTRAINT TRIGGER undo AFTER UPDATE ON keyfall.objects DEFERRABLE INITIALLY DEFERRED
-                FOR EACH ROW EXECUTE FUNCTION undo()",
-    )
-    .await;
-    lab.put_items(0..1, 3);
-    let engine = lab.engine(&items(r#"action = "delete""#), &[]).await;
-    lab.until_objects("loaded", "done", 1).await;
-    engine.drain().await;
-    assert_eq!(lab.count("SELECT count(*) FROM undone").await, 2);
-    assert_eq!(lab.count("SELECT suspicions::bigint FROM keyfall.objects").await, 2);
-    lab.assert_items(1, 3).await;
-    let log = lab.s3.log();
-    let last_read = log.iter().rposition(|entry| entry.op == Operation::GetObject);
-    let first_delete = log.iter().position(|entry| entry.op == Operation::DeleteObjects);
-    assert_eq!(lab.requests(Operation::GetObject, &item_key(0)).len(), 3);
-    assert!(last_read < first_delete, "deleted before it was loaded: {log:?}");
-}
+use crate::support::{ITEMS, Lab, connect, item_key, loaded};
 
 /// One leased object and everything a [`Load`] needs, without an engine.
 struct Bench {

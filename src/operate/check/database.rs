@@ -49,6 +49,10 @@ fn about_server(config: &Config, server: &Server) -> Vec<Finding> {
         let detail = "the server takes no writes: it is a replica, or default_transaction_read_only is on";
         findings.push(Finding::fail(Area::Database, "database", detail, "connect to the primary"));
     }
+    if server.settings_lost {
+        let error = StoreError::SettingsLost;
+        findings.push(Finding::fail(Area::Database, "database", error.to_string(), error.advice()));
+    }
     for setting in &server.unsafe_settings {
         let detail = "is off: after a crash of the machine rows and ledger may be lost or damaged";
         let advice = format!("turn {setting} on, unless the data may be lost");
