@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks for one purpose, says what it does, and does nothing when all is there.
 #
-#   scripts/setup.sh [demo|test|lint|all]
+#   scripts/setup.sh [demo|test|faults|lint|all]
 #
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
 #   test   the same, rustfmt and clippy, systemd-analyze
+#   faults the same as test, and faketime, which gives a program another clock
 #   lint   C compiler, rustfmt and clippy, shellcheck
 #   all    everything above
 #
@@ -125,6 +126,13 @@ test)
     need_rust_components
     need_command systemd-analyze systemd
     ;;
+faults)
+    need_compiler
+    wants_postgres=yes
+    need_rust_components
+    need_command systemd-analyze systemd
+    need_command faketime faketime
+    ;;
 lint)
     need_compiler
     need_rust_components
@@ -135,9 +143,10 @@ all)
     wants_postgres=yes
     need_rust_components
     need_command systemd-analyze systemd
+    need_command faketime faketime
     need_command shellcheck shellcheck
     ;;
-*) die "no such purpose: $purpose (demo, test, lint or all)" ;;
+*) die "no such purpose: $purpose (demo, test, faults, lint or all)" ;;
 esac
 
 if [[ $wants_postgres == yes ]] && find_postgres >/dev/null; then

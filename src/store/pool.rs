@@ -25,6 +25,7 @@ pub struct Pools {
     ledger: Pool,
     direct: Arc<tokio_postgres::Config>,
     tls: MakeRustlsConnect,
+    connect_timeout: Duration,
     copy_stall_timeout: Duration,
     statement_timeout: Duration,
 }
@@ -46,6 +47,7 @@ impl Pools {
             ledger: pool(database, ledger_config.clone(), &tls, LEDGER_CONNECTIONS)?,
             direct: Arc::new(ledger_config),
             tls,
+            connect_timeout: database.connect_timeout,
             copy_stall_timeout: database.copy_stall_timeout,
             statement_timeout: database.statement_timeout,
         })
@@ -74,7 +76,12 @@ impl Pools {
         ),
         StoreError,
     > {
-        Ok(self.direct.connect(self.tls.clone()).await?)
+        // The driver's own deadline ends with the TCP connect: looking the host up, TLS and the login are waited for
+        // without one, and whoever accepts and stays silent would hold the start of the daemon for ever.
+        match tokio::time::timeout(self.connect_timeout, self.direct.connect(self.tls.clone())).await {
+            Ok(connected) => Ok(connected?),
+            Err(_elapsed) => Err(StoreError::Timeout { what: "a login", seconds: self.connect_timeout.as_secs() }),
+        }
     }
 
     /// After how long without progress a COPY is given up.
