@@ -109,6 +109,10 @@ async fn renewal_blocked(trial: Trial) -> Report {
     assert_eq!(lab.count("SELECT count(*) FROM keyfall.objects WHERE lease_owner = 'other'").await, 1);
     // The late owner's transaction is whole and open: only the fence is between it and a second load.
     load.open();
+    let open = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    lab.until_count(open, 0).await;
+    assert_eq!(lab.count("SELECT count(*) FROM items").await, 1000, "both owners committed");
     stuck.says("E-LEASE-LOST").await;
     renewal.open();
     lab.verify(&mut [&mut stuck, &mut other]).await
