@@ -6,7 +6,7 @@
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
 #   test   the same, rustfmt and clippy, systemd-analyze, openssl
 #   lint   C compiler, rustfmt and clippy, shellcheck
-#   faults what single cases of the fault lab need beside `test`: PgBouncer
+#   faults the same as test, and what single cases of the fault lab need: PgBouncer, and faketime for another clock
 #   gates  what test needs, jq, and cargo-deny in a cache folder of its own ($XDG_CACHE_HOME/keyfall-gates)
 #   all    everything above but faults and cargo-deny
 #
@@ -163,14 +163,17 @@ gates)
     need_command openssl openssl
     need_command jq jq
     ;;
+faults)
+    need_compiler
+    wants_postgres=yes
+    need_rust_components
+    need_command systemd-analyze systemd
+    need_command faketime faketime
+    ;;
 lint)
     need_compiler
     need_rust_components
     need_command shellcheck shellcheck
-    ;;
-faults)
-    have pgbouncer || install_pgbouncer
-    exit 0
     ;;
 all)
     need_compiler
@@ -195,6 +198,9 @@ if ((${#missing[@]} > 0)); then
 fi
 if [[ $wants_postgres == yes ]]; then
     install_postgres
+fi
+if [[ $purpose == faults ]] && ! have pgbouncer; then
+    install_pgbouncer
 fi
 if [[ $purpose == gates ]]; then
     install_cargo_deny

@@ -40,7 +40,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(refused) => return usage(&refused),
     };
-    match dispatch(arguments) {
+    let outcome = dispatch(arguments);
+    // What led to the end stands above it.
+    crate::telemetry::tracing::flush();
+    match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
             output::note(&failure.to_string());

@@ -150,9 +150,33 @@ impl Engine {
         &self.feeds
     }
 
+    /// What keeps each feed from working, if anything: its bucket cannot be listed, or the feed is halted.
+    pub async fn troubles(&self) -> Result<Vec<(FeedName, Option<String>)>, StoreError> {
+        let pauses = self.ledger.pauses().await?;
+        let halt = |feed: &FeedName| {
+            let halted = pauses.iter().find(|pause| pause.feed == feed.as_str() && pause.by == "halt")?;
+            Some(format!("{}; {}", halted.reason, halted.advice))
+        };
+        Ok(self
+            .feeds
+            .iter()
+            .zip(&self.discoverers)
+            .map(|(feed, discoverer)| (feed.clone(), discoverer.trouble().or_else(|| halt(feed))))
+            .collect())
+    }
+
     /// Whether the ledger answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.ledger.ping().await
+    }
+
+    /// Stops leasing and lets running loads finish, however long they take: a reload is no reason to roll them back.
+    /// [`Self::drain`], called meanwhile, puts an end to that.
+    pub async fn retire(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.let_go.cancel();
     }
 
     /// Stops leasing, lets running loads finish within the grace period, rolls the rest back.

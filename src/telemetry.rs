@@ -4,6 +4,7 @@
 //! absent: configuration (callers pass values), the listener that serves `/metrics`, and tracing exporters.
 
 pub mod metrics;
+pub mod outlet;
 pub mod recorder;
 pub mod throttle;
 pub mod tracing;

@@ -1,6 +1,6 @@
 //! The daemon: start, serve, reload, drain.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -43,7 +43,7 @@ pub(super) async fn run(loaded: Loaded, sources: Sources) -> anyhow::Result<u8> 
     let server = serve(&config.http, recorder, &scrape, end.clone()).await?;
 
     let outcome = tokio::select! {
-        engine = start_engine(&config) => engine,
+        engine = start_engine(&config, Patience::Endless) => engine,
         request = first_stop(&mut signals) => {
             tracing::info!(signal = request, "stopped while starting");
             return Ok(exit::OK);
@@ -61,7 +61,7 @@ pub(super) async fn run(loaded: Loaded, sources: Sources) -> anyhow::Result<u8> 
     service::ready();
     tracing::info!(feeds = config.feeds.len(), instance = %config.instance, version = env!("CARGO_PKG_VERSION"), "started");
 
-    let mut daemon = Daemon { config, sources, engine, current, scrape };
+    let mut daemon = Daemon { config, sources, engine, retired: Vec::new(), current, scrape };
     let code = daemon.supervise(&mut signals).await;
     end.cancel();
     server.wait().await;
@@ -72,6 +72,8 @@ struct Daemon {
     config: Config,
     sources: Sources,
     engine: Arc<Engine>,
+    /// Engines that a reload replaced and that still finish what they had.
+    retired: Vec<Weak<Engine>>,
     current: watch::Sender<Option<Arc<Engine>>>,
     scrape: Arc<Scrape>,
 }
@@ -98,7 +100,7 @@ impl Daemon {
         service::stopping();
         failpoint::pass(Point::ShutdownBegun).await;
         tokio::select! {
-            () = self.engine.drain() => {
+            () = self.drain_all() => {
                 tracing::info!("stopped");
                 exit::OK
             }
@@ -107,6 +109,13 @@ impl Daemon {
                 forced_exit_code(again)
             }
         }
+    }
+
+    /// The engine of now and those that reloads have replaced: the grace period is for all their loads.
+    async fn drain_all(&self) {
+        let retired: Vec<Arc<Engine>> = self.retired.iter().filter_map(Weak::upgrade).collect();
+        let drains = retired.iter().chain([&self.engine]).map(|engine| engine.drain());
+        futures::future::join_all(drains).await;
     }
 
     /// A new engine takes over, the old one finishes what it has. A bad configuration changes nothing.
@@ -120,8 +129,10 @@ impl Daemon {
                 failpoint::pass(Point::ReloadApplied).await;
                 tracing::info!(feeds = self.config.feeds.len(), "configuration reloaded");
                 service::status("loading");
-                #[expect(clippy::disallowed_methods, reason = "drains beside its successor and ends by itself")]
-                drop(tokio::spawn(async move { old.drain().await }));
+                self.retired.retain(|engine| engine.strong_count() > 0);
+                self.retired.push(Arc::downgrade(&old));
+                #[expect(clippy::disallowed_methods, reason = "ends by itself, or is cut short by `drain_all`")]
+                drop(tokio::spawn(async move { old.retire().await }));
             }
             Err(error) => {
                 tracing::error!(error = %error, "the configuration was not reloaded; the old one stays in force");
@@ -138,7 +149,8 @@ impl Daemon {
         if loaded.config.http.listen != self.config.http.listen {
             tracing::warn!("http.listen changed: that needs a restart");
         }
-        let engine = start_engine(&loaded.config).await.map_err(|(_, error)| anyhow::anyhow!(error))?;
+        // No patience: signals are not looked at meanwhile, and the old configuration is in force all the same.
+        let engine = start_engine(&loaded.config, Patience::None).await.map_err(|(_, error)| anyhow::anyhow!(error))?;
         self.config = loaded.config;
         let old = std::mem::replace(&mut self.engine, Arc::new(engine));
         self.current.send_replace(Some(Arc::clone(&self.engine)));
@@ -193,11 +205,11 @@ async fn warn_of_unsafe_settings(pools: &Pools) {
     }
 }
 
-async fn start_engine(config: &Config) -> Result<Engine, (u8, String)> {
+async fn start_engine(config: &Config, patience: Patience) -> Result<Engine, (u8, String)> {
     let refused = |error: StoreError| (exit_code(&error), format!("{error}; {}", error.advice()));
     let store = object_store(config).await.map_err(|error| (exit::S3, format!("{error}; {}", error.advice())))?;
     let pools = pools(config).map_err(refused)?;
-    open_ledger(&pools, Patience::Endless).await.map_err(refused)?;
+    open_ledger(&pools, patience).await.map_err(refused)?;
     warn_of_unsafe_settings(&pools).await;
     for feed in config.feeds.keys() {
         metrics::touch_feed(feed);

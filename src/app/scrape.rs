@@ -2,6 +2,7 @@
 //!
 //! Refreshed in the background every few seconds, so that a scrape never waits for the database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Scrape {
     engine: watch::Receiver<Option<Arc<Engine>>>,
     readiness: Arc<Readiness>,
     counts: Mutex<Counts>,
+    /// Feeds named in the readiness, to be taken out when a reload takes them away.
+    feeds: Mutex<BTreeSet<String>>,
 }
 
 /// The last full count, and when the next one is due.
@@ -37,7 +40,12 @@ struct Counts {
 impl Scrape {
     pub(super) fn new(engine: watch::Receiver<Option<Arc<Engine>>>) -> Self {
         let readiness = Arc::new(Readiness::expecting(["ledger"]));
-        Self { engine, readiness, counts: Mutex::new(Counts { feeds: Vec::new(), due: Instant::now() }) }
+        Self {
+            engine,
+            readiness,
+            counts: Mutex::new(Counts { feeds: Vec::new(), due: Instant::now() }),
+            feeds: Mutex::default(),
+        }
     }
 
     /// What `/readyz` reads.
@@ -49,11 +57,30 @@ impl Scrape {
     pub(super) async fn refresh(&self) {
         let engine = self.engine.borrow().clone();
         let Some(engine) = engine else { return };
-        let asked = self.ask(&engine).await;
+        let mut asked = self.ask(&engine).await;
+        if asked.is_ok() {
+            asked = self.report_feeds(&engine).await;
+        }
         let (used, idle) = engine.pools.usage();
         metrics::pool_connections(PoolState::Used, used);
         metrics::pool_connections(PoolState::Idle, idle);
         self.readiness.report("ledger", asked.map_err(|error| error.to_string()));
+    }
+
+    /// One check per feed, so that a probe tells which one needs somebody. While the ledger is away, they stay as they
+    /// were: it is the one to be mended first.
+    async fn report_feeds(&self, engine: &Engine) -> Result<(), StoreError> {
+        let troubles = engine.troubles().await?;
+        let mut known = self.feeds.lock().await;
+        let now: BTreeSet<String> = troubles.iter().map(|(feed, _)| format!("feed {feed}")).collect();
+        for gone in known.difference(&now) {
+            self.readiness.forget(gone);
+        }
+        *known = now;
+        for (feed, trouble) in troubles {
+            self.readiness.report(&format!("feed {feed}"), trouble.map_or(Ok(()), Err));
+        }
+        Ok(())
     }
 
     async fn ask(&self, engine: &Engine) -> Result<(), StoreError> {

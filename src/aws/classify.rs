@@ -122,11 +122,11 @@ fn by_code(answer: Answer<'_>, attempt: Attempt<'_>) -> Option<S3Error> {
         | "InvalidSecurity"
         | "SignatureDoesNotMatch"
         | "RequestExpired"
-        | "RequestTimeTooSkewed"
         | "MissingSecurityHeader"
         | "MissingAuthenticationToken"
         | "UnrecognizedClientException"
         | "NotSignedUp" => S3Error::Credentials { detail: text(answer) },
+        "RequestTimeTooSkewed" => S3Error::Clock { detail: text(answer) },
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "Redirect"
@@ -294,6 +294,7 @@ mod tests {
             S3Error::Exists => "exists",
             S3Error::Denied { .. } => "denied",
             S3Error::Credentials { .. } => "credentials",
+            S3Error::Clock { .. } => "clock",
             S3Error::WrongRegion { .. } => "region",
             S3Error::Archived => "archived",
             S3Error::Transient { .. } => "transient",
@@ -317,7 +318,7 @@ mod tests {
         check(400, "KMS.DisabledException", "denied");
         check(400, "ExpiredToken", "credentials");
         check(403, "SignatureDoesNotMatch", "credentials");
-        check(403, "RequestTimeTooSkewed", "credentials");
+        check(403, "RequestTimeTooSkewed", "clock");
         check(400, "AuthorizationHeaderMalformed", "region");
         check(503, "SlowDown", "transient");
         check(200, "InternalError", "transient");

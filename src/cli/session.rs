@@ -9,7 +9,7 @@ use crate::store::inspect;
 use crate::store::ledger::Ledger;
 use crate::store::migrate;
 use crate::store::pool::Pools;
-use crate::telemetry::tracing::{Logging, Shape, Stamps};
+use crate::telemetry::tracing::{Delivery, Logging, Shape, Stamps};
 
 use super::arguments::Verbosity;
 use super::exit::{Exit, Failure};
@@ -64,7 +64,11 @@ impl Session {
         };
         let journal = self.sources.environment.contains_key("JOURNAL_STREAM");
         let stamps = if journal { Stamps::Journal } else { Stamps::Ours };
-        crate::telemetry::tracing::install(&Logging { filter, shape, stamps })
+        let delivery = match kind {
+            Kind::Service => Delivery::Queued,
+            Kind::Errand => Delivery::Direct,
+        };
+        crate::telemetry::tracing::install(&Logging { filter, shape, stamps, delivery })
             .map_err(|error| Failure::new(Exit::Config, error.to_string(), "correct telemetry.log"))
     }
 

@@ -170,6 +170,12 @@ pub enum S3Error {
         /// What the chain said.
         detail: String,
     },
+    /// The store takes our clock for wrong: nobody has to give us other credentials.
+    #[error("the clock is wrong: {detail}")]
+    Clock {
+        /// What the store said.
+        detail: String,
+    },
     /// The bucket lives in another region.
     #[error("wrong region: {detail}")]
     WrongRegion {
@@ -213,6 +219,7 @@ impl S3Error {
             Self::Exists => "E-S3-EXISTS",
             Self::Denied { .. } => "E-S3-DENIED",
             Self::Credentials { .. } => "E-S3-CREDENTIALS",
+            Self::Clock { .. } => "E-S3-CLOCK",
             Self::WrongRegion { .. } => "E-S3-REGION",
             Self::Archived => "E-S3-ARCHIVED",
             Self::Transient { .. } => "E-S3-TRANSIENT",
@@ -231,6 +238,7 @@ impl S3Error {
             Self::Denied { .. } => {
                 "grant the IAM action named above on this bucket; `keyfall check` lists all that is needed"
             }
+            Self::Clock { .. } => "set this machine's clock (NTP): S3 takes requests that are at most 15 minutes off",
             Self::Credentials { .. } => "give the process AWS credentials: instance role, environment or profile",
             Self::WrongRegion { .. } => "set `s3.region` to the bucket's region",
             Self::Archived => "restore the object from its archive tier, then `keyfall retry`",

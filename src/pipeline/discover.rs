@@ -10,8 +10,8 @@ mod poll;
 mod select;
 mod sweep;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -55,12 +55,14 @@ pub struct Discoverer {
     wake: Arc<Notify>,
     /// The prefix has been swept once: from now on an object can be late.
     settled: AtomicBool,
+    /// Why the last listing failed, where it did.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Discoverer {
     /// Discovery of a feed; rings `wake` when there is work.
     pub fn new(store: Arc<dyn ObjectStore>, ledger: Ledger, feed: Arc<Feed>, wake: Arc<Notify>) -> Self {
-        Self { store, ledger, feed, wake, settled: AtomicBool::new(false) }
+        Self { store, ledger, feed, wake, settled: AtomicBool::new(false), trouble: Mutex::default() }
     }
 
     /// Polls and sweeps until told to stop.
@@ -71,6 +73,16 @@ impl Discoverer {
         // Without a first sweep there is no position to poll from: the poll would list everything a second time.
         let swept = CancellationToken::new();
         tokio::join!(self.run_sweeps(stop, &swept), self.run_polls(stop, &swept));
+    }
+
+    /// Why nothing is discovered at the moment, where that is so.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers how the last listing went.
+    fn note(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// One full pass over the prefix.

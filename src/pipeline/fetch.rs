@@ -63,6 +63,7 @@ impl FetchError {
                 S3Error::NoSuchBucket { .. }
                 | S3Error::Denied { .. }
                 | S3Error::Credentials { .. }
+                | S3Error::Clock { .. }
                 | S3Error::WrongRegion { .. } => Verdict::Halt,
                 S3Error::Archived => Verdict::Quarantine,
                 S3Error::Transient { .. } | S3Error::Stalled { .. } => Verdict::Retry,

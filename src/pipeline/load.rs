@@ -151,10 +151,8 @@ pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Re
     let copied = copy_stream(context, lease, &shape, &body, progress).await;
     match copied {
         Ok(ready) => Ok(ready),
-        Err(error) => {
-            context.catalog.forget(&context.feed.table);
-            Err(cleared(error, &body).await)
-        }
+        Err(error) if table_changed(context, &shape, [&error]).await => Err(StoreError::ShapeChanged.into()),
+        Err(error) => Err(cleared(error, &body).await),
     }
 }
 
@@ -246,6 +244,23 @@ async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCo
     })
 }
 
+/// Before anybody is blamed, the table must be looked at again: what its last known shape refuses, it may take by now.
+///
+/// Only the check under lock, right before COPY, is proof against a change; an object that cannot be decoded never
+/// gets that far. Forgetting the shape is part of it: whoever mends the table must not wait for a restart.
+async fn table_changed<'a>(context: &Context, shape: &Shape, errors: impl IntoIterator<Item = &'a LoadError>) -> bool {
+    context.catalog.forget(&context.feed.table);
+    let blames = |error: &LoadError| matches!(error.verdict(), Verdict::Quarantine | Verdict::Halt | Verdict::Suspect);
+    if !errors.into_iter().any(blames) {
+        return false;
+    }
+    match context.catalog.shape(&context.pools, &context.feed.table).await {
+        Ok(now) => (now.oid, &now.fingerprint) != (shape.oid, &shape.fingerprint),
+        // The error that is there already says more.
+        Err(_) => false,
+    }
+}
+
 /// Before content is blamed, the transport must be cleared: damaged bytes look like bad content.
 async fn cleared(error: LoadError, body: &Body) -> LoadError {
     if error.verdict() != Verdict::Quarantine {
@@ -295,6 +310,9 @@ pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> 
             Ok(member) => members.extend(member),
             Err(error) => failed.push((index, error)),
         }
+    }
+    if !failed.is_empty() && table_changed(context, &shape, failed.iter().map(|(_, error)| error)).await {
+        return Err(StoreError::ShapeChanged.into());
     }
     let target = members.iter().find_map(|member| member.target.clone());
     // An object without records fits any target.

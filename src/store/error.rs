@@ -198,7 +198,8 @@ impl From<deadpool_postgres::PoolError> for StoreError {
     }
 }
 
-fn from_server(db: &DbError) -> StoreError {
+/// What the server said, without the row's values.
+pub(super) fn from_server(db: &DbError) -> StoreError {
     let (tuple, column) = copy_context(db.where_().unwrap_or_default());
     // An input function's message quotes the cell.
     let quotes_input = db.code().code().starts_with("22") || column.is_some();

@@ -4,13 +4,16 @@
 //! each migration commits by itself, so a start that dies half-way is completed by the next one. Nothing here ever
 //! drops or empties a ledger table.
 
+use std::time::Duration;
+
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::domain::verdict::Verdict;
 use crate::failpoint::{self, Point};
 
-use super::error::{StoreError, chain};
+use super::error::{StoreError, chain, from_server};
 use super::pool::Pools;
 
 /// History table of the migrations themselves.
@@ -18,6 +21,12 @@ const HISTORY: &str = "keyfall.schema_history";
 
 /// Arbitrary, fixed number of the advisory lock: "keyfall" in ASCII.
 const LOCK: i64 = 0x006b_6579_6661_6c6c;
+
+/// Our deadline lies this much behind the server's own statement timeout, which should answer first.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A run of migrations may take so many statement timeouts.
+const RUN: u32 = 10;
 
 /// What a migration run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,34 +50,63 @@ pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
     // Before anything is written: what a pooler would break is found out here.
     Pools::refuse_pooler(&holder).await?;
     let (mut client, _client_task) = connect(pools).await?;
-    let newest = migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0);
-    if applied_version(&client).await? == Some(newest) {
-        return Ok(Migrated { version: newest, applied: Vec::new() });
+    let newest = newest()?;
+    let deadline = pools.statement_timeout() + GRACE;
+    match bounded(deadline, "the ledger's version", applied_version(&client)).await? {
+        Some(version) if version == newest => return Ok(Migrated { version: newest, applied: Vec::new() }),
+        // Nothing of ours may write to a schema whose states it does not know, not even wait for its lock.
+        Some(version) if version > newest => return Err(other_version(version, newest)),
+        _ => {}
     }
 
     // Held until `holder` is dropped. Were this connection lost, a second instance could start as well: it would
     // fail on the history table's primary key, and its half migration would roll back.
-    holder.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await?;
-    client.batch_execute("CREATE SCHEMA IF NOT EXISTS keyfall").await?;
+    let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
+    bounded(deadline, "the migrations' lock", async { Ok(holder.batch_execute(&lock).await?) }).await?;
+    bounded(deadline, "CREATE SCHEMA", async {
+        Ok(client.batch_execute("CREATE SCHEMA IF NOT EXISTS keyfall").await?)
+    })
+    .await?;
     failpoint::reach(Point::MigrateLocked).await?;
     let mut runner = Runner::new(&migrations()?);
     runner.set_migration_table_name(HISTORY);
-    let report = runner.run_async(&mut client).await.map_err(|error| mismatch(render(&error)))?;
+    let report = bounded(deadline * RUN, "the migrations", async {
+        runner.run_async(&mut client).await.map_err(|error| failed(&error))
+    })
+    .await?;
     failpoint::reach(Point::MigrateApplied).await?;
-    holder.batch_execute("COMMIT").await?;
+    bounded(deadline, "COMMIT", async { Ok(holder.batch_execute("COMMIT").await?) }).await?;
     let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
     Ok(Migrated { version: newest, applied })
 }
 
 /// Whether the ledger has exactly the schema this program knows.
 pub async fn verify(pools: &Pools) -> Result<(), StoreError> {
-    let newest = migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0);
+    let newest = newest()?;
     let client = pools.ledger().await?;
     match applied_version(&client).await? {
         Some(version) if version == newest => Ok(()),
-        Some(version) => Err(mismatch(format!("the database has version {version}, this program knows {newest}"))),
+        Some(version) => Err(other_version(version, newest)),
         None => Err(mismatch("the database has no keyfall ledger yet".to_owned())),
     }
+}
+
+fn newest() -> Result<u32, StoreError> {
+    Ok(migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0))
+}
+
+/// One exchange with our own deadline: a server that vanished, or never was one, must not hold the start.
+async fn bounded<T>(
+    deadline: Duration,
+    what: &'static str,
+    exchange: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = |_elapsed| StoreError::Timeout { what, seconds: deadline.as_secs() };
+    tokio::time::timeout(deadline, exchange).await.map_err(late)?
+}
+
+fn other_version(database: u32, program: u32) -> StoreError {
+    mismatch(format!("the database has version {database}, this program knows {program}"))
 }
 
 async fn applied_version(client: &Client) -> Result<Option<u32>, StoreError> {
@@ -91,6 +129,20 @@ async fn connect(pools: &Pools) -> Result<(Client, AbortOnDropHandle<()>), Store
         }
     });
     Ok((client, AbortOnDropHandle::new(task)))
+}
+
+/// A server that went away half-way is no other schema: what is waited for at every other step is waited for here.
+fn failed(error: &refinery::Error) -> StoreError {
+    let detail = render(error);
+    let refinery::error::Kind::Connection(_, source) = error.kind() else { return mismatch(detail) };
+    match source.downcast_ref::<tokio_postgres::Error>().map(tokio_postgres::Error::as_db_error) {
+        Some(None) => StoreError::Connection { detail },
+        Some(Some(answer)) => {
+            let answered = from_server(answer);
+            if answered.verdict() == Verdict::Retry { answered } else { mismatch(detail) }
+        }
+        None => mismatch(detail),
+    }
 }
 
 fn mismatch(detail: String) -> StoreError {

@@ -81,6 +81,8 @@ impl Pools {
         ),
         StoreError,
     > {
+        // The driver's own deadline ends with the TCP connect: looking the host up, TLS and the login are waited for
+        // without one, and whoever accepts and stays silent would hold the start of the daemon for ever.
         let login = self.direct.connect(self.opener.clone());
         match tokio::time::timeout(self.connect_timeout, login).await {
             Ok(connected) => Ok(connected?),

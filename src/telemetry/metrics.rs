@@ -127,6 +127,8 @@ table! {
         "Attempts rolled back because the lease no longer was this instance's.";
     WORKER_PANICS: Counter "worker_panics_total" Count []
         "Loads and background tasks that panicked; each one is a bug.";
+    LOG_LINES_DROPPED: Counter "log_lines_dropped_total" Count []
+        "Log lines dropped because nobody read standard error; loading does not wait for its reader.";
     POOL_WAIT: Histogram "pool_wait_seconds" Seconds []
         "Time spent waiting for a database connection.";
     POOL_CONNECTIONS: Gauge "pool_connections" Count ["state"]

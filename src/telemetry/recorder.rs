@@ -175,6 +175,7 @@ mod tests {
         table::leases_expired(1);
         table::lease_lost();
         table::worker_panicked();
+        table::log_line_dropped();
         table::pool_wait(second);
         table::pool_connections(PoolState::Idle, 3);
         table::disposal(&feed, DisposalAction::Delete, DisposalOutcome::Done);

@@ -7,12 +7,15 @@
 //! whose origin a filter cannot tell.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+
+use super::outlet::Outlet;
 
 /// Libraries whose debug output shows secrets or data: signatures and session tokens, request headers, parameters.
 const DISCREET: &[&str] = &["aws_", "hyper", "rustls", "tokio_postgres", "tokio_rustls", "h2", "deadpool"];
@@ -37,6 +40,15 @@ pub enum Stamps {
     Journal,
 }
 
+/// Who writes a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Whoever logs it, at once: for commands that somebody waits for.
+    Direct,
+    /// A thread of its own, so that nobody waits for a reader that stopped: for the service.
+    Queued,
+}
+
 /// What to log, and how.
 #[derive(Debug, Clone)]
 pub struct Logging {
@@ -46,6 +58,8 @@ pub struct Logging {
     pub shape: Shape,
     /// Who puts the time on text lines.
     pub stamps: Stamps,
+    /// Who writes them.
+    pub delivery: Delivery,
 }
 
 /// Why there are no logs.
@@ -62,7 +76,13 @@ pub enum LoggingError {
     /// Something else logs already.
     #[error("start logging: {0}")]
     Installed(#[from] tracing::dispatcher::SetGlobalDefaultError),
+    /// The thread that writes could not be had.
+    #[error("start logging: {0}")]
+    Thread(#[from] io::Error),
 }
+
+/// Where queued lines go, for [`flush`].
+static QUEUE: OnceLock<Outlet> = OnceLock::new();
 
 /// Starts logging to standard error, for the life of the process.
 pub fn install(logging: &Logging) -> Result<(), LoggingError> {
@@ -71,8 +91,24 @@ pub fn install(logging: &Logging) -> Result<(), LoggingError> {
         Shape::Auto => Shape::Json,
         chosen => chosen,
     };
-    let subscriber = subscriber(&Logging { shape, ..logging.clone() }, io::stderr)?;
-    Ok(tracing::subscriber::set_global_default(subscriber)?)
+    let logging = Logging { shape, ..logging.clone() };
+    match logging.delivery {
+        Delivery::Direct => Ok(tracing::subscriber::set_global_default(subscriber(&logging, io::stderr)?)?),
+        Delivery::Queued => {
+            let outlet = Outlet::new(io::stderr())?;
+            tracing::subscriber::set_global_default(subscriber(&logging, outlet.clone())?)?;
+            // Only the first can be installed, so none is lost here.
+            drop(QUEUE.set(outlet));
+            Ok(())
+        }
+    }
+}
+
+/// Waits for lines that are still queued; called once, before the process ends.
+pub fn flush() {
+    if let Some(outlet) = QUEUE.get() {
+        outlet.flush();
+    }
 }
 
 /// What [`install`] installs, for any writer. [`Shape::Auto`] is JSON here: a writer is no terminal.
@@ -184,7 +220,7 @@ mod tests {
     fn logged(filter: &str, shape: Shape, stamps: Stamps, emit: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let logging = Logging { filter: filter.to_owned(), shape, stamps };
+        let logging = Logging { filter: filter.to_owned(), shape, stamps, delivery: Delivery::Direct };
         let subscriber = subscriber(&logging, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, emit);
         let bytes = captured.0.lock().unwrap().clone();
@@ -255,7 +291,12 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_refused_with_its_text() {
-        let logging = Logging { filter: "keyfall=loud".to_owned(), shape: Shape::Text, stamps: Stamps::Ours };
+        let logging = Logging {
+            filter: "keyfall=loud".to_owned(),
+            shape: Shape::Text,
+            stamps: Stamps::Ours,
+            delivery: Delivery::Direct,
+        };
         let error = subscriber(&logging, io::sink).err().unwrap().to_string();
         assert!(error.contains("keyfall=loud"), "{error}");
     }

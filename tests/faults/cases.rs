@@ -1,22 +1,46 @@
 //! All cases, by what is broken.
 
 mod answers;
+mod between;
 mod capacity;
 mod crash;
+mod errands;
 mod frozen;
+mod instances;
 mod limits;
+mod local;
 mod matrix;
-mod signals;
 mod network;
+mod operator;
 mod postgres;
+mod reload;
+mod signals;
 mod soak;
+mod targets;
 
 use crate::case::Case;
 
 /// Every case, in the order of its id's chapter.
 pub(crate) fn all() -> Vec<Case> {
-    [crash::cases(), signals::cases(), frozen::cases(), limits::cases(), matrix::cases()].concat()
-    [crash::cases(), matrix::cases(), postgres::cases(), answers::cases(), capacity::cases(), network::cases()].concat()
+    [
+        crash::cases(),
+        signals::cases(),
+        frozen::cases(),
+        limits::cases(),
+        postgres::cases(),
+        answers::cases(),
+        capacity::cases(),
+        between::cases(),
+        network::cases(),
+        local::cases(),
+        instances::cases(),
+        operator::cases(),
+        targets::cases(),
+        reload::cases(),
+        errands::cases(),
+        matrix::cases(),
+    ]
+    .concat()
 }
 
 /// The random kills, which take their number of lives from the command line.

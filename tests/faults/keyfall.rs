@@ -27,6 +27,8 @@ pub(crate) struct Keyfall {
     pub(crate) environment: Vec<(String, String)>,
     /// Its failpoints ask the control.
     pub(crate) is_controlled: bool,
+    /// Where it listens, where its log does not say so.
+    pub(crate) listen: Option<String>,
     config: PathBuf,
     log: PathBuf,
     /// Where the present life's log begins.
@@ -43,6 +45,7 @@ impl Keyfall {
             wrapper: Vec::new(),
             environment: Vec::new(),
             is_controlled: true,
+            listen: None,
             config,
             log: directory.join(format!("{name}.log")),
             life_begins: 0,
@@ -135,6 +138,51 @@ impl Keyfall {
         assert_eq!(code, 0, "{} did not stop in order: {}", self.name, self.log());
     }
 
+    /// Runs another command of the program with the same configuration; answers its exit code and all it printed.
+    pub(crate) async fn errand(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.errand_command(arguments).output().await.expect("the program starts");
+        let printed = [output.stdout, output.stderr].concat();
+        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+        (code.expect("an ending"), String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    /// The same, not started yet; it is killed when it is dropped.
+    pub(crate) fn errand_command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_keyfall"));
+        command.args(arguments).arg("--config").arg(&self.config).env_remove("RUST_LOG").kill_on_drop(true);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Changes the configuration file; the program learns of it at its next start or `HUP`.
+    pub(crate) fn rewrite(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("a configuration file");
+        assert!(text.contains(from), "{from:?} is not in the configuration");
+        std::fs::write(&self.config, text.replace(from, to)).expect("a configuration file");
+    }
+
+    /// Waits until the log of this life holds a text so often.
+    pub(crate) async fn says_times(&self, text: &str, times: usize) {
+        let begun = Instant::now();
+        while self.log_of_this_life().matches(text).count() < times {
+            assert!(begun.elapsed() < DEADLINE, "{} did not say {text:?} {times} times: {}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a probe gets this status; answers the body.
+    pub(crate) async fn answers(&self, path: &str, status: u16) -> String {
+        let begun = Instant::now();
+        loop {
+            let answer = self.http(path).await;
+            match answer {
+                Some((code, body)) if code == status => return body,
+                other => assert!(begun.elapsed() < DEADLINE, "{path} answers {other:?}, not {status}: {}", self.log()),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until the log of this life holds a text.
     pub(crate) async fn says(&self, text: &str) {
         let begun = Instant::now();
@@ -155,6 +203,10 @@ impl Keyfall {
 
     /// Where this life listens.
     pub(crate) fn address(&self) -> Option<String> {
+        self.listen.clone().or_else(|| self.told_address())
+    }
+
+    fn told_address(&self) -> Option<String> {
         let log = self.log_of_this_life();
         let (_, rest) = log.split_once("serving /livez")?;
         let (_, rest) = rest.split_once("address=").or_else(|| rest.split_once("\"address\":\""))?;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::output::{ColorChoice, Grid, Json, NoColor, Output};
-use crate::telemetry::tracing::{Logging, Shape, Stamps, subscriber};
+use crate::telemetry::tracing::{Delivery, Logging, Shape, Stamps, subscriber};
 
 /// Redraws a second: smooth for the eye, nothing for the processor.
 const REDRAWS: u8 = 10;
@@ -34,7 +34,8 @@ impl Screen {
     /// Sends logs to standard error, around the bar.
     pub(super) fn install_logs(&self, filter: &str) -> anyhow::Result<()> {
         let bar = self.bar.clone();
-        let logging = Logging { filter: filter.to_owned(), shape: Shape::Text, stamps: Stamps::Ours };
+        let logging =
+            Logging { filter: filter.to_owned(), shape: Shape::Text, stamps: Stamps::Ours, delivery: Delivery::Direct };
         let subscriber = subscriber(&logging, move || BesideBar(bar.clone())).context("RUST_LOG")?;
         tracing::subscriber::set_global_default(subscriber).context("start logging")
     }

@@ -59,6 +59,7 @@ impl Discoverer {
             Some(pattern) => self.poll_series(pattern, reach, before, stop).await?,
             None => self.list(bound::everything(&self.feed), Channel::Poll, stop).await?,
         };
+        self.note(None);
         self.ledger.note_poll(&self.feed.name).await?;
         failpoint::reach(Point::DiscoverPolled).await?;
         if listed.new > 0 {
@@ -114,8 +115,11 @@ impl Discoverer {
 
     pub(super) fn report(&self, error: &DiscoverError, failures: u32) {
         match error {
-            DiscoverError::S3(s3) => tracing::error!(feed = %self.feed.name, bucket = %self.feed.bucket, failures,
-                error.code = s3.code(), error = %s3, advice = s3.advice(), "the bucket cannot be listed"),
+            DiscoverError::S3(s3) => {
+                self.note(Some(format!("bucket {:?} cannot be listed: {s3}; {}", self.feed.bucket, s3.advice())));
+                tracing::error!(feed = %self.feed.name, bucket = %self.feed.bucket, failures,
+                error.code = s3.code(), error = %s3, advice = s3.advice(), "the bucket cannot be listed");
+            }
             DiscoverError::Store(store) => tracing::warn!(feed = %self.feed.name, failures, error = %store,
                 "discovery cannot write to the ledger"),
             DiscoverError::Stopped => {}

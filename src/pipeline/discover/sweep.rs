@@ -57,6 +57,7 @@ impl Discoverer {
             swept.cancel();
         }
         let listed = self.sweep(stop).await?;
+        self.note(None);
         tracing::info!(feed = %self.feed.name, seen = listed.seen, new = listed.new, calls = listed.calls, "swept");
         Ok(self.feed.sweep_interval.mul_f64(1.0 + fastrand::f64() / 10.0))
     }

@@ -8,9 +8,9 @@ use metrics::Label;
 use super::{
     BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DisposalAction,
     DisposalOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS, LEASE_EXPIRATIONS, LEASE_LOST,
-    LEASES_IN_FLIGHT, LIST_CALLS, Metric, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome,
-    Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage,
-    WORKER_PANICS,
+    LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, Metric, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED,
+    OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, READ_BYTES, ROWS, Reload,
+    RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
@@ -118,6 +118,11 @@ pub fn worker_panicked() {
     count(&WORKER_PANICS, [], 1);
 }
 
+/// A log line found no room.
+pub fn log_line_dropped() {
+    count(&LOG_LINES_DROPPED, [], 1);
+}
+
 /// A connection was waited for.
 pub fn pool_wait(duration: Duration) {
     observe(&POOL_WAIT, [], duration);
@@ -159,6 +164,7 @@ pub fn touch() {
     count(&LEASE_EXPIRATIONS, [], 0);
     count(&LEASE_LOST, [], 0);
     count(&WORKER_PANICS, [], 0);
+    count(&LOG_LINES_DROPPED, [], 0);
     in_flight(0, 0);
     for state in PoolState::ALL {
         pool_connections(*state, 0);
