@@ -52,6 +52,13 @@ struct Sighting {
     archived: bool,
 }
 
+/// One of what there is; astray, where it is one that the operation is not meant for.
+#[derive(Debug, Clone)]
+struct Which {
+    index: Index,
+    astray: bool,
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Record(Vec<Sighting>),
@@ -63,21 +70,21 @@ enum Op {
         owner: usize,
     },
     /// A lease's time runs out, and somebody looks for such leases.
-    Expire(Index),
+    Expire(Which),
     Release {
         owner: usize,
-        which: Index,
+        which: Which,
     },
     Settle {
         owner: usize,
-        which: Index,
+        which: Which,
         verdict: Verdict,
         delay: Duration,
     },
     /// A load of some of the leases ever held: its transaction stays open.
     Begin {
         owner: usize,
-        which: Vec<Index>,
+        which: Vec<Which>,
     },
     Commit {
         owner: usize,
@@ -93,8 +100,8 @@ enum Op {
     KeepInstead,
     /// Every delay is over.
     Ripen,
-    Retry(Vec<Index>),
-    Skip(Vec<Index>),
+    Retry(Vec<Which>),
+    Skip(Vec<Which>),
     Pause,
     Resume,
     Halt,
@@ -124,8 +131,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         Verdict::Halt,
         Verdict::Release,
     ];
-    let which = any::<Index>;
-    let some = || prop::collection::vec(any::<Index>(), 1..4);
+    let which = || (any::<Index>(), prop::bool::weighted(0.25)).prop_map(|(index, astray)| Which { index, astray });
+    let some = move || prop::collection::vec(which(), 1..4);
     let delay = prop::sample::select(vec![Duration::ZERO, Duration::ZERO, HOUR]);
     let disposal = prop::sample::select(vec![Disposal::Pending, Disposal::Pending, Disposal::None]);
     prop::collection::vec(
@@ -133,7 +140,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             8 => page.prop_map(Op::Record),
             14 => (0..OWNERS, 1..4_usize).prop_map(|(owner, objects)| Op::Lease { owner, objects }),
             2 => (0..OWNERS).prop_map(|owner| Op::Renew { owner }),
-            3 => which().prop_map(Op::Expire),
+            6 => which().prop_map(Op::Expire),
             2 => (0..OWNERS, which()).prop_map(|(owner, which)| Op::Release { owner, which }),
             16 => (0..OWNERS, which(), prop::sample::select(verdicts.to_vec()), delay)
                 .prop_map(|(owner, which, verdict, delay)| Op::Settle { owner, which, verdict, delay }),
@@ -141,8 +148,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             10 => (0..OWNERS, disposal).prop_map(|(owner, disposal)| Op::Commit { owner, disposal }),
             1 => (0..OWNERS).prop_map(|owner| Op::Abandon { owner }),
             5 => (1..3_usize).prop_map(Op::TakeDisposals),
-            5 => which().prop_map(Op::MarkDisposed),
-            2 => which().prop_map(Op::Postpone),
+            5 => any::<Index>().prop_map(Op::MarkDisposed),
+            2 => any::<Index>().prop_map(Op::Postpone),
             1 => Just(Op::KeepInstead),
             2 => Just(Op::Ripen),
             4 => some().prop_map(Op::Retry),
@@ -199,7 +206,7 @@ fn pick<'a, T>(of: &'a [T], which: &Index) -> Option<&'a T> {
 
 impl World<'_> {
     /// One lease: mostly one that is still good, whoever holds it, else any that this owner ever had.
-    fn some_lease(&self, owner: usize, which: &Index) -> Option<(usize, usize)> {
+    fn some_lease(&self, owner: usize, which: &Which) -> Option<(usize, usize)> {
         let all = |owner: usize| (0..self.owners[owner].leases.len()).map(move |place| (owner, place));
         let places: Vec<_> = (0..OWNERS).flat_map(all).collect();
         let is_good = |(owner, place): &&(usize, usize)| {
@@ -208,14 +215,14 @@ impl World<'_> {
         };
         let good: Vec<_> = places.iter().filter(is_good).copied().collect();
         let own: Vec<_> = places.into_iter().filter(|(holder, _)| *holder == owner).collect();
-        pick(if which.index(4) > 0 && !good.is_empty() { &good } else { &own }, which).copied()
+        pick(if which.astray || good.is_empty() { &own } else { &good }, &which.index).copied()
     }
 
     /// Objects for the operator: mostly such as the command is meant for.
-    fn some_objects(&self, which: &[Index], meant: &[State]) -> Vec<i64> {
+    fn some_objects(&self, which: &[Which], meant: &[State]) -> Vec<i64> {
         let ids = |states: &[State]| states.iter().flat_map(|state| self.model.in_state(*state)).collect::<Vec<_>>();
         let (meant, all) = (ids(meant), ids(&State::ALL));
-        let one = |which: &Index| pick(if which.index(4) > 0 { &meant } else { &all }, which).copied();
+        let one = |which: &Which| pick(if which.astray { &all } else { &meant }, &which.index).copied();
         which.iter().filter_map(one).collect()
     }
 
@@ -295,15 +302,19 @@ impl World<'_> {
         assert_eq!(lost, expected.collect(), "leases that are lost");
     }
 
-    async fn expire(&mut self, which: &Index) {
+    async fn expire(&mut self, which: &Which) {
+        // Mostly a lease whose load is on its way: the fence is for it.
+        let loads = self.owners.iter().filter_map(|owner| owner.load.as_ref());
+        let loading: Vec<i64> =
+            loads.flat_map(|(_, held)| held).filter(|held| self.model.is_held(**held)).map(|(id, _)| *id).collect();
         let leased = self.model.in_state(State::Leased);
-        let id = pick(&leased, which).copied();
+        let id = pick(if which.astray || loading.is_empty() { &leased } else { &loading }, &which.index).copied();
         self.lab.sql.execute(EXPIRE, &[&id]).await.expect(EXPIRE);
         assert_eq!(self.ledger.expire_leases().await.expect("an answer"), u64::from(id.is_some()), "leases expired");
         id.into_iter().for_each(|id| self.model.expire(id));
     }
 
-    async fn begin(&mut self, owner: usize, which: &[Index]) {
+    async fn begin(&mut self, owner: usize, which: &[Which]) {
         let Some((owner, first)) = which.first().and_then(|which| self.some_lease(owner, which)) else { return };
         let others = which.iter().skip(1).filter_map(|which| self.some_lease(owner, which));
         let chosen: BTreeSet<usize> =
