@@ -32,7 +32,7 @@ test: ## format, lints and all tests
 
 .PHONY: faults
 faults: ## break the program at every step, all cases; SEED=N repeats a run, CASE="F07 F20" chooses, JOBS=N at once
-	@scripts/setup.sh test
+	@scripts/setup.sh faults
 	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- $(or $(CASE),--all) $(SEED:%=--seed %) $(JOBS:%=--jobs %)
 
 .PHONY: soak
@@ -66,6 +66,25 @@ bench: ## measure against psql on this machine; ARGS are passed on
 bench-peers: ## the same with other loaders beside it
 	@scripts/setup.sh demo
 	$(CARGO) bench --locked --features demo --bench load -- peers $(ARGS)
+
+# No corpus is grown in place: what libFuzzer finds goes to target/, the committed seeds stay small.
+FUZZ := $(CARGO) +nightly fuzz
+TIME ?= 60
+
+.PHONY: fuzz
+fuzz: ## fuzz each target for TIME seconds (60); needs a nightly toolchain and cargo-fuzz
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || \
+	    { echo "fuzzing needs a nightly toolchain: rustup toolchain install nightly --profile minimal" >&2; exit 1; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || \
+	    { echo "fuzzing needs cargo-fuzz: cargo install cargo-fuzz --version '^0.13' --locked" >&2; exit 1; }
+	$(FUZZ) build --target-dir target/fuzz
+	@for target in fuzz/corpus/*; do \
+	    target=$$(basename "$$target"); \
+	    mkdir -p "target/fuzz/corpus/$$target"; \
+	    echo "== $$target, $(TIME) s"; \
+	    $(FUZZ) run --target-dir target/fuzz "$$target" "target/fuzz/corpus/$$target" "fuzz/corpus/$$target" -- \
+	        -max_total_time=$(TIME) -rss_limit_mb=2048 -print_final_stats=1; \
+	done
 
 .PHONY: clean
 clean: ## remove what was built

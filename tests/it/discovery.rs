@@ -41,6 +41,41 @@ async fn a_key_beyond_the_look_back_is_found_by_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_came_late_while_nobody_looked_is_late_by_what_was_known_then() {
+    let lab = Lab::with_items().await;
+    lab.put_items(7200..7210, 3);
+    let feeds = with("lookback = \"1h\"\nlookback_interval = \"300ms\"");
+    let first = lab.engine(&feeds, &[]).await;
+    lab.until_objects("loaded", "none", 10).await;
+    let polled = "SELECT count(*) FROM keyfall.feeds WHERE last_poll_at > last_sweep_at";
+    until("it was polled", async || lab.count(polled).await == 1).await;
+    first.drain().await;
+    // Half an hour late, and more than the look-back behind what arrives with it.
+    lab.put_items(9900..9901, 3);
+    lab.put_items(5400..5401, 3);
+    let second = lab.engine(&feeds, &[]).await;
+    lab.until_objects("loaded", "none", 12).await;
+    second.drain().await;
+    let found = "SELECT discovered_by FROM keyfall.objects WHERE id > 10";
+    assert_eq!(lab.texts(found).await, ["poll", "poll"]);
+    lab.assert_items(12, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_from_the_future_does_not_blind_the_polls() {
+    let lab = Lab::with_items().await;
+    lab.put_items(0..10, 3);
+    lab.s3.put(BUCKET, "items/2999-01-01-00-00-00.csv", item_body(10, 3));
+    let engine = lab.engine(ITEMS, &[]).await;
+    lab.until_objects("loaded", "none", 11).await;
+    lab.put_items(11..12, 3);
+    lab.until_objects("loaded", "none", 12).await;
+    engine.drain().await;
+    assert_eq!(lab.texts(FOUND_BY).await, ["poll loaded"]);
+    lab.assert_items(12, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_tip_poll_costs_one_list_call_whatever_the_bucket_holds() {
     let lab = Lab::with_items().await;
     lab.put_items(0..2500, 1);

@@ -19,6 +19,7 @@ mod hostile;
 mod instances;
 mod kill;
 mod leases;
+mod ledger;
 mod lifecycle;
 mod loads;
 mod policy;

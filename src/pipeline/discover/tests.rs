@@ -71,6 +71,7 @@ fn puts() -> impl Strategy<Value = Put> {
         2 => 3500..3700_i64,
         2 => 0..200_000_i64,
         1 => -4000..0_i64,
+        1 => -2_000_000..0_i64,
     ];
     (0..3_u8, behind, prop::collection::vec(any::<bool>(), 6)).prop_map(|(series, behind, bare)| Put {
         series,
@@ -233,7 +234,7 @@ impl World {
         let entries = self.ledger.values().filter(|entry| entry.series == series);
         SeriesPosition {
             series: series.to_owned(),
-            newest: entries.clone().filter_map(|entry| entry.time).max(),
+            newest: entries.clone().filter_map(|entry| entry.time).filter(|time| *time <= self.now).max(),
             oldest_open: entries.filter(|entry| entry.open).filter_map(|entry| entry.time).min(),
         }
     }
@@ -305,6 +306,10 @@ impl World {
             self.knows("a look-back, late by what is known now", &there, |object| {
                 let late = object.time.zip(newest(object)).map(|(time, newest)| newest.duration_since(time));
                 object.time.is_some() && late.is_none_or(|late| late < LOOKBACK)
+            });
+            let now = self.now;
+            self.knows("a look-back, late by the clock", &there, |object| {
+                object.time.is_some_and(|time| now.duration_since(time) < LOOKBACK)
             });
             self.knows("a look-back, late by what was known on arrival", &there, |object| {
                 object.time.is_some() && object.life == life && object.late < LOOKBACK
@@ -379,6 +384,28 @@ proptest! {
             prop_assert!((wait.as_secs_f64() + since - 86_400.0).abs() < 0.001, "{:?} after {}", wait, since);
         }
     }
+}
+
+/// The shortest history that the model found when each look-back began at the frontier of its own moment.
+#[test]
+fn an_object_that_came_before_the_tip_moved_on_is_found_by_the_next_look_back() {
+    let feed = Feed {
+        prefix: "feed/".to_owned(),
+        pattern: Some(KeyPattern::parse(PATTERNS[0].0, TimeZone::UTC).unwrap()),
+        lookback: LOOKBACK.unsigned_abs(),
+        ..fixture::feed()
+    };
+    let mut world = World::new((feed, "UTC"));
+    let pages = Pages { size: 3, dies_after: None, meanwhile: Vec::new() };
+    let arrive = |behind| Op::Arrive(Put { series: 0, behind, bare: vec![false] });
+    let first = [arrive(0), Op::Poll(pages.clone()), Op::Poll(pages.clone())];
+    let then = [arrive(3500), Op::Tick(110), arrive(0), Op::Poll(pages.clone()), Op::LookBack(pages)];
+    for op in first.iter().chain(&then) {
+        world.run(op);
+        // Everything is loaded at once: nothing holds the frontier back.
+        world.ledger.values_mut().for_each(|entry| entry.open = false);
+    }
+    assert_eq!(world.ledger.len(), 3);
 }
 
 #[test]

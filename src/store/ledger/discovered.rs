@@ -101,9 +101,10 @@ const RECORD: &str = "-- ledger::record
                              $9::timestamptz[], $10::text[])
             AS p (key, version, etag, size, series, key_time, visible_at, reason)
     ), newest AS MATERIALIZED (
-        -- Once per series, not once per row. Sees the ledger as it was before this page.
-        SELECT s.series, (SELECT max(o.key_time) FROM keyfall.objects o WHERE o.feed = $1 AND o.series = s.series)
-               AS key_time
+        -- Once per series, not once per row. Sees the ledger as it was before this page. Keys from the future make
+        -- nothing late.
+        SELECT s.series, (SELECT max(o.key_time) FROM keyfall.objects o
+                           WHERE o.feed = $1 AND o.series = s.series AND o.key_time <= now()) AS key_time
           FROM (SELECT DISTINCT series FROM page) s
     ), news AS (
         -- Known rows are left out before the INSERT: a conflict would lock them, write to them, and hide them from

@@ -15,19 +15,16 @@ use super::Ledger;
 pub struct SeriesPosition {
     /// Key text before its time.
     pub series: String,
-    /// Newest key time known: where the tip poll begins.
+    /// Newest key time known that is not in the future: where the tip poll begins.
     pub newest: Option<Timestamp>,
     /// Oldest key time not terminal: nothing may begin past it.
     pub oldest_open: Option<Timestamp>,
 }
 
 impl SeriesPosition {
-    /// The frontier's time: every known key before it is terminal.
+    /// The frontier's time: every known key before it is terminal. None where nothing is known but the future.
     pub fn frontier(&self) -> Option<Timestamp> {
-        match (self.oldest_open, self.newest) {
-            (Some(open), Some(newest)) => Some(open.min(newest)),
-            (open, newest) => open.or(newest),
-        }
+        self.newest.map(|newest| self.oldest_open.map_or(newest, |open| open.min(newest)))
     }
 }
 
@@ -149,9 +146,12 @@ impl Ledger {
     }
 }
 
+/// A key from the future, a typing error or a clock gone wrong, is no newest one: every poll would begin there, and
+/// what arrives until that day would be found by sweeps alone.
 const SERIES_POSITIONS: &str = "-- ledger::series_positions
     SELECT s.series,
-           (SELECT max(o.key_time) FROM keyfall.objects o WHERE o.feed = $1 AND o.series = s.series),
+           (SELECT max(o.key_time) FROM keyfall.objects o
+             WHERE o.feed = $1 AND o.series = s.series AND o.key_time <= now()),
            (SELECT min(o.key_time) FROM keyfall.objects o
              WHERE o.feed = $1 AND o.series = s.series AND o.state IN ('pending', 'leased'))
       FROM unnest($2::text[]) WITH ORDINALITY AS s (series, n) ORDER BY s.n";
