@@ -46,7 +46,7 @@ const CONNECT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 /// Runs until done or told to stop; answers the exit code.
 pub async fn run(loaded: Loaded, sources: Sources, mode: Mode) -> anyhow::Result<u8> {
     match mode {
-        Mode::Daemon => daemon::run(loaded, sources).await,
+        Mode::Daemon => Box::pin(daemon::run(loaded, sources)).await,
         Mode::Once => once::run(&loaded.config).await,
     }
 }

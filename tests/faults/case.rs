@@ -35,6 +35,13 @@ pub(crate) struct Report {
     pub(crate) note: String,
 }
 
+impl Report {
+    /// A case that this machine cannot run, with what is missing.
+    pub(crate) fn not_run(why: impl std::fmt::Display) -> Self {
+        Self { note: format!("NOT RUN: {why}"), ..Self::default() }
+    }
+}
+
 type Run = dyn Fn(Trial) -> Pin<Box<dyn Future<Output = Report> + Send>> + Send + Sync;
 
 /// One case.

@@ -13,7 +13,7 @@ use crate::case::{Case, Report, Trial};
 use crate::control::Strike;
 use crate::lab::{Disposal, Lab, Settings, within};
 
-use super::capacity::{not_run, system};
+use super::capacity::system;
 use super::postgres::{COPYING, STREAMED, both, data_directory, until};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -93,7 +93,7 @@ async fn forward(from: &str, to: SocketAddr) -> (SocketAddr, AbortOnDropHandle<(
 async fn partitioned(trial: Trial) -> Report {
     let cable = match Cable::plug(&mut trial.random("addresses")) {
         Ok(cable) => cable,
-        Err(why) => return not_run(why),
+        Err(why) => return Report::not_run(why),
     };
     let addresses = format!("127.0.0.1,{}", cable.host);
     let mut lab = Lab::with_own_server(&trial, &[("listen_addresses", &addresses)]).await;
@@ -210,7 +210,7 @@ async fn pooler(trial: Trial) -> Report {
     ] {
         let bouncer = match Bouncer::start(&lab, more).await {
             Ok(bouncer) => bouncer,
-            Err(why) => return not_run(why),
+            Err(why) => return Report::not_run(why),
         };
         let mut keyfall = lab.keyfall(name, &Settings::new(Disposal::Delete));
         let url = format!("postgres://postgres:{}@127.0.0.1:{}/{}", lab.password(), bouncer.port, lab.database);

@@ -26,11 +26,6 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// What a case that could not be run says in its line of the report.
-pub(super) fn not_run(why: impl std::fmt::Display) -> Report {
-    Report { note: format!("NOT RUN: {why}"), ..Report::default() }
-}
-
 /// Runs a command of the system; its words where it failed.
 pub(super) fn system(command: &str) -> Result<(), String> {
     let output = Command::new("sh").args(["-ec", command]).output().map_err(|error| error.to_string())?;
@@ -77,7 +72,7 @@ impl Drop for SmallDisk {
 async fn table_disk_full(trial: Trial) -> Report {
     let disk = match SmallDisk::mount(4) {
         Ok(disk) => disk,
-        Err(why) => return not_run(why),
+        Err(why) => return Report::not_run(why),
     };
     let mut lab = Lab::with_own_server(&trial, &[]).await;
     lab.execute(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display())).await;
@@ -118,7 +113,7 @@ async fn table_disk_full(trial: Trial) -> Report {
 async fn log_disk_full(trial: Trial) -> Report {
     let disk = match SmallDisk::mount(80) {
         Ok(disk) => disk,
-        Err(why) => return not_run(why),
+        Err(why) => return Report::not_run(why),
     };
     let mut lab = Lab::with_own_server(&trial, &[("min_wal_size", "32MB"), ("max_wal_size", "32MB")]).await;
     let directory = data_directory(&lab).await;

@@ -11,7 +11,7 @@ use crate::control::Strike;
 use crate::lab::{Disposal, Lab, Settings, within};
 
 /// What stands in place of a result where mount namespaces are not permitted.
-pub(crate) const NO_NAMESPACE: &str = "NOT RUN: needs root for `unshare -m`";
+pub(crate) const NO_NAMESPACE: &str = "needs root for `unshare -m`";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -38,8 +38,7 @@ fn faketime() -> Option<String> {
 
 async fn clock_jumps(trial: Trial) -> Report {
     let Some(library) = faketime() else {
-        let note = "NOT RUN: `scripts/setup.sh faults` installs faketime".to_owned();
-        return Report { note, ..Report::default() };
+        return Report::not_run("`scripts/setup.sh faults` installs faketime");
     };
     let mut lab = Lab::start(&trial).await;
     lab.put(0..1, 1000);
@@ -90,7 +89,7 @@ async fn clock_jumps(trial: Trial) -> Report {
 
 async fn no_local_state(trial: Trial) -> Report {
     if !has_namespaces() {
-        return Report { note: NO_NAMESPACE.to_owned(), ..Report::default() };
+        return Report::not_run(NO_NAMESPACE);
     }
     let mut lab = Lab::start(&trial).await;
     lab.put(0..1, 30_000);
