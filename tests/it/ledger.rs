@@ -311,7 +311,9 @@ impl World<'_> {
         let id = pick(if which.astray || loading.is_empty() { &leased } else { &loading }, &which.index).copied();
         self.lab.sql.execute(EXPIRE, &[&id]).await.expect(EXPIRE);
         assert_eq!(self.ledger.expire_leases().await.expect("an answer"), u64::from(id.is_some()), "leases expired");
-        id.into_iter().for_each(|id| self.model.expire(id));
+        if let Some(id) = id {
+            self.model.expire(id);
+        }
     }
 
     async fn begin(&mut self, owner: usize, which: &[Which]) {
@@ -333,7 +335,7 @@ impl World<'_> {
             let mut load = begun.expect("all leases are held");
             let target = CopyTarget { columns: vec!["object".into(), "line".into()], format: CopyFormat::Text };
             let mut rows = load.copy(self.shape, &target).await.expect("a COPY");
-            let lines: String = held.iter().map(|(id, _)| format!("{id}\t1\n")).collect();
+            let lines = held.iter().fold(String::new(), |lines, (id, _)| lines + &format!("{id}\t1\n"));
             rows.send(Bytes::from(lines)).await.expect("rows are taken");
             assert_eq!(rows.finish().await.expect("an end"), held.len() as u64);
             holder.load = Some((load, held));

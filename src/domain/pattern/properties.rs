@@ -263,8 +263,8 @@ proptest! {
             prop_assert_eq!(&parts.captures[..], &wanted[..parts.captures.len()], "{}", key);
             let mut found = pattern.series_root().to_owned();
             for level in pattern.series_levels() {
-                let length = key[found.len()..].find(level.delimiter).unwrap() + 1;
-                found = level.below(&key[..found.len() + length]);
+                let (name, _) = key.strip_prefix(&found).unwrap().split_once(level.delimiter).unwrap();
+                found = level.below(&format!("{found}{name}{}", level.delimiter));
             }
             prop_assert_eq!(found, series, "as delimiter listing finds it");
         }

@@ -66,6 +66,7 @@ pub(crate) enum Pause {
 
 /// One row of `keyfall.objects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of a row")]
 pub(crate) struct Entry {
     /// Zero until the server's is known.
     pub(crate) id: i64,
