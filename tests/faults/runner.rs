@@ -15,10 +15,18 @@ tokio::task_local! {
     static RUNNING: String;
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Run,
+    /// Prints the cases that would run.
+    List,
+    /// Writes the register of all cases.
+    Register,
+}
+
 struct Arguments {
+    task: Task,
     all: bool,
-    list: bool,
-    register: bool,
     seed: u64,
     jobs: u32,
     lives: u32,
@@ -37,13 +45,13 @@ pub(crate) fn main() -> ExitCode {
     };
     let is_soak = arguments.wanted.iter().any(|word| word == "soak");
     let mut chosen: Vec<Case> = if is_soak { vec![cases::soak(arguments.lives)] } else { chosen(&arguments) };
-    if arguments.list {
+    if arguments.task == Task::List {
         for case in chosen {
             println!("{:<28} {}", case.id, case.title);
         }
         return ExitCode::SUCCESS;
     }
-    if arguments.register {
+    if arguments.task == Task::Register {
         register::write(&cases::all());
         return ExitCode::SUCCESS;
     }
@@ -65,8 +73,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let seed = fastrand::u64(1..1_000_000);
-    let mut arguments =
-        Arguments { all: false, list: false, register: false, seed, jobs: 6, lives: 200, wanted: Vec::new() };
+    let mut arguments = Arguments { task: Task::Run, all: false, seed, jobs: 6, lives: 200, wanted: Vec::new() };
     while let Some(word) = words.next() {
         let (name, mut inline) = match word.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -78,8 +85,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         };
         match name.as_str() {
             "--all" => arguments.all = true,
-            "--list" => arguments.list = true,
-            "--register" => arguments.register = true,
+            "--list" => arguments.task = Task::List,
+            "--register" => arguments.task = Task::Register,
             "--seed" => arguments.seed = number()?,
             "--jobs" => arguments.jobs = u32::try_from(number()?.max(1)).unwrap_or(1),
             "--lives" => arguments.lives = u32::try_from(number()?.max(1)).unwrap_or(1),
@@ -101,7 +108,10 @@ fn chosen(arguments: &Arguments) -> Vec<Case> {
         assert_eq!(same, 1, "{same} cases are called {}", case.id);
     }
     if arguments.wanted.is_empty() {
-        return all.into_iter().filter(|case| arguments.all || arguments.list || case.is_first_wave).collect();
+        return all
+            .into_iter()
+            .filter(|case| arguments.all || arguments.task == Task::List || case.is_first_wave)
+            .collect();
     }
     let is_wanted = |case: &Case| {
         let exact = |word: &String| case.id == *word;

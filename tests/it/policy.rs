@@ -12,7 +12,7 @@ const POLICY: &str = include_str!("../../deploy/iam-policy.json");
 /// The action that S3 asks for. A new operation has to be placed here before it can be used.
 fn action(op: Operation) -> &'static str {
     match op {
-        Operation::ListObjects => "s3:ListBucket",
+        Operation::ListObjects | Operation::HeadBucket => "s3:ListBucket",
         Operation::GetObject | Operation::HeadObject => "s3:GetObject",
         Operation::PutObject
         | Operation::CopyObject
@@ -23,7 +23,6 @@ fn action(op: Operation) -> &'static str {
         Operation::DeleteObject | Operation::DeleteObjects => "s3:DeleteObject",
         Operation::AbortUpload => "s3:AbortMultipartUpload",
         Operation::CreateBucket => "s3:CreateBucket",
-        Operation::HeadBucket => "s3:ListBucket",
     }
 }
 

@@ -5,8 +5,8 @@ use crate::support::{BUCKET, ITEMS, Lab, connect, item_body, item_key, items};
 /// The grants of docs/OPERATING.md for a role that does not own the ledger.
 fn documented_grants(role: &str) -> String {
     let document = include_str!("../../docs/OPERATING.md");
-    let begin = document.find("CREATE ROLE keyfall_loader").expect("the grants of the loader");
-    let block = document[begin..].split("```").next().expect("the end of the block");
+    let (_, rest) = document.split_once("CREATE ROLE keyfall_loader").expect("the grants of the loader");
+    let (block, _) = rest.split_once("```").expect("the end of the block");
     // The role is made by the test, the target is its own.
     let grants: Vec<_> = block.lines().filter(|line| line.starts_with("GRANT") || line.starts_with("  ")).collect();
     assert_eq!(grants.len(), 6, "{grants:#?}");
@@ -62,7 +62,7 @@ async fn the_documented_grants_are_enough_to_load_and_for_nothing_else() {
 
 /// Functions, a type and an operator with the names our statements use, in a schema that the role's path puts first.
 /// Each notes that it was called.
-const SHADOWS: &str = r#"
+const SHADOWS: &str = r"
     CREATE TABLE called (what text);
     CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
         $$ INSERT INTO public.called VALUES ('clock_timestamp'); SELECT pg_catalog.clock_timestamp() $$;
@@ -83,7 +83,7 @@ const SHADOWS: &str = r#"
         $$ INSERT INTO public.called VALUES ('text ='); SELECT $1 OPERATOR(pg_catalog.=) $2 $$;
     CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.same);
     CREATE TABLE public.pg_class (oid oid, relname text);
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_in_a_schema_of_the_roles_path_is_called_by_our_statements_and_triggers_keep_that_path() {

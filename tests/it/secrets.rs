@@ -129,10 +129,8 @@ impl World {
 /// Every log level and shape worth a difference.
 const LOGS: [&str; 2] = ["telemetry.log=trace", "telemetry.format=text"];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_seen_whatever_goes_right_or_wrong() {
-    let world = World::new().await;
-    let mut seen = Seen::default();
+/// Files that configure the program rightly and wrongly, with the exit code each leads to.
+fn configurations(world: &World) -> Vec<(String, i32)> {
     let password = world.folder.path().join("password");
     std::fs::write(&password, RIGHT).expect("a file");
     std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).expect("a private file");
@@ -143,53 +141,66 @@ async fn no_secret_is_seen_whatever_goes_right_or_wrong() {
         format!("endpoint_url = \"http://127.0.0.1:1\"\naccess_key_id = \"x\"\nsecret_access_key = \"{STRANGE}\"");
     let nowhere = format!("url = \"postgres://app:{RIGHT}@127.0.0.1:1/postgres\"");
     let good = world.file("good.toml", &world.url(RIGHT), &good_s3);
-    let cases = [
-        ("run", good.clone(), 3),
-        ("run", world.file("file.toml", &by_file, &good_s3), 3),
-        ("run", world.file("credential.toml", &by_credential, &good_s3), 3),
-        ("run", world.file("environment.toml", &world.url(""), &good_s3), 3),
-        ("run", world.file("wrong.toml", &world.url(WRONG), &good_s3), 11),
-        ("run", world.file("stranger.toml", &world.url(RIGHT), &world.s3(STRANGE)), 10),
-        ("run", world.file("no-store.toml", &world.url(RIGHT), &unreachable), 10),
-        ("run", world.file("no-server.toml", &nowhere, &good_s3), 11),
-        ("run", world.file("typo.toml", &format!("{}\npasswrd = \"{MISPLACED}\"", world.url(RIGHT)), &good_s3), 78),
-        ("run", world.file("syntax.toml", &format!("password = {MISPLACED}"), &good_s3), 78),
-        ("run", world.file("string.toml", &format!("url = \"postgres://app:{MISPLACED}/x@h/d\""), &good_s3), 78),
-        ("run", world.file("port.toml", &format!("url = \"postgres://app@h:{MISPLACED}/d\""), &good_s3), 78),
-    ];
+    vec![
+        (good.clone(), 3),
+        (world.file("file.toml", &by_file, &good_s3), 3),
+        (world.file("credential.toml", &by_credential, &good_s3), 3),
+        (world.file("environment.toml", &world.url(""), &good_s3), 3),
+        (world.file("wrong.toml", &world.url(WRONG), &good_s3), 11),
+        (world.file("stranger.toml", &world.url(RIGHT), &world.s3(STRANGE)), 10),
+        (world.file("no-store.toml", &world.url(RIGHT), &unreachable), 10),
+        (world.file("no-server.toml", &nowhere, &good_s3), 11),
+        (world.file("typo.toml", &format!("{}\npasswrd = \"{MISPLACED}\"", world.url(RIGHT)), &good_s3), 78),
+        (world.file("syntax.toml", &format!("password = {MISPLACED}"), &good_s3), 78),
+        (world.file("string.toml", &format!("url = \"postgres://app:{MISPLACED}/x@h/d\""), &good_s3), 78),
+        (world.file("port.toml", &format!("url = \"postgres://app@h:{MISPLACED}/d\""), &good_s3), 78),
+    ]
+}
+
+/// One pass of a file at every log level; there is something to do each time: a pass with nothing new has little to say.
+async fn passes(world: &World, seen: &mut Seen, file: &str, code: i32, objects: &mut std::ops::RangeFrom<usize>) {
+    for logs in [&LOGS[..], &LOGS[..1], &[]] {
+        let n = objects.next().expect("a number");
+        world.lab.s3.put(BUCKET, &item_key(n), item_body(n, 1));
+        let mut started = world.command(&["--config", file, "run", "--once"]);
+        for set in logs {
+            started.arg("--set").arg(set);
+        }
+        started.env("CREDENTIALS_DIRECTORY", world.folder.path());
+        if file.ends_with("environment.toml") {
+            started.env("PGPASSWORD", RIGHT);
+        }
+        let ended = world.run(seen, started).await;
+        assert_eq!(ended, code, "{file} {logs:?}: {}", seen.0.last().expect("seen").1);
+    }
+}
+
+/// What an operator asks of the same file.
+async fn errands(world: &World, seen: &mut Seen, file: &str) {
+    for arguments in [
+        &["check"][..],
+        &["check", "--json"],
+        &["status"],
+        &["config", "show"],
+        &["config", "show", "--json"],
+        &["config", "check"],
+    ] {
+        let mut started = world.command(&[&["--config", file, "-vv"], arguments].concat());
+        started.env("CREDENTIALS_DIRECTORY", world.folder.path()).env("PGPASSWORD", RIGHT);
+        world.run(seen, started).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_seen_whatever_goes_right_or_wrong() {
+    let world = World::new().await;
+    let mut seen = Seen::default();
+    let cases = configurations(&world);
+    let good = cases.first().expect("a sound one").0.clone();
     let mut objects = 2..;
-    for (command, file, code) in &cases {
-        for logs in [&LOGS[..], &LOGS[..1], &[]] {
-            // Something to do each time: a pass with nothing new has little to say.
-            let n = objects.next().expect("a number");
-            world.lab.s3.put(BUCKET, &item_key(n), item_body(n, 1));
-            let mut started = world.command(&["--config", file, command, "--once"]);
-            for set in logs {
-                started.arg("--set").arg(set);
-            }
-            started.env("CREDENTIALS_DIRECTORY", world.folder.path());
-            if file.ends_with("environment.toml") {
-                started.env("PGPASSWORD", RIGHT);
-            }
-            assert_eq!(
-                world.run(&mut seen, started).await,
-                *code,
-                "{file} {logs:?}: {}",
-                seen.0.last().expect("seen").1
-            );
-        }
-        for arguments in [
-            &["check"][..],
-            &["check", "--json"],
-            &["status"],
-            &["config", "show"],
-            &["config", "show", "--json"],
-            &["config", "check"],
-        ] {
-            let mut started = world.command(&[&["--config", file, "-vv"], arguments].concat());
-            started.env("CREDENTIALS_DIRECTORY", world.folder.path()).env("PGPASSWORD", RIGHT);
-            world.run(&mut seen, started).await;
-        }
+    for (file, code) in &cases {
+        passes(&world, &mut seen, file, *code, &mut objects).await;
+        errands(&world, &mut seen, file).await;
     }
     for secret in [format!("database.password={MISPLACED}"), format!("s3.secret_access_key={MISPLACED}")] {
         let refused = world.command(&["--config", &good, "--set", &secret, "config", "check"]);
