@@ -42,15 +42,14 @@ async fn commands_killed(trial: Trial) -> Report {
         &["skip", "--all", "--yes"],
     ];
     let (mut killed, mut ended) = (0, 0);
-    for round in 0..20 {
-        let arguments = commands[round % commands.len()];
+    for arguments in commands.into_iter().cycle().take(20) {
         let mut child = keyfall
             .errand_command(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
-        let moment = Duration::from_millis(random.u64(0..400));
+        let moment = Duration::from_millis(random.u64(0..100));
         match tokio::time::timeout(moment, child.wait()).await {
             Ok(status) => {
                 let status = status.expect("an ending");

@@ -140,7 +140,8 @@ async fn same_bytes_twice(trial: Trial) -> Report {
     let mut lab = Lab::start(&trial).await;
     let body = Body::new(7, 20, &mut lab.random);
     let etags = [lab.put_body(&key(0), &body), lab.put_body(&key(1), &body)];
-    assert_eq!(etags[0], etags[1]);
+    let [one, other] = etags;
+    assert_eq!(one, other);
     let mut keyfall = lab.keyfall("a", &Settings::new(Disposal::Archive));
     keyfall.start();
     lab.until_count("SELECT count(*) FROM items", 40).await;
@@ -174,8 +175,8 @@ async fn five_at_once(trial: Trial) -> Report {
         program.says("started").await;
     }
     assert_eq!(lab.count("SELECT count(*) FROM keyfall.schema_history").await, 1);
-    let [a, b, c, d, e] = &mut programs;
-    lab.verify(&mut [a, b, c, d, e]).await
+    let mut programs: Vec<&mut Keyfall> = programs.iter_mut().collect();
+    lab.verify(&mut programs).await
 }
 
 async fn killed_while_migrating(trial: Trial, point: &'static str, migrated: i64) -> Report {

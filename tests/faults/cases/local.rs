@@ -149,10 +149,10 @@ async fn nobody_reads_the_logs(trial: Trial) -> Report {
     let (tell, told) = tokio::sync::oneshot::channel();
     let mut tell = Some(tell);
     std::thread::spawn(move || {
-        let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+        let (mut text, mut chunk): (Vec<u8>, _) = (Vec::new(), [0; 4096]);
         // Ends with the test: it holds the other end itself.
         while let Ok(read) = pipe.read(&mut chunk) {
-            text.extend_from_slice(&chunk[..read]);
+            text.extend(chunk.iter().take(read));
             if text.windows(22).any(|window| window == b"log lines were dropped")
                 && let Some(tell) = tell.take()
             {

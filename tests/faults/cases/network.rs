@@ -141,6 +141,7 @@ async fn silent_s3(trial: Trial) -> Report {
     let silent = silent.local_addr().expect("an address");
     let never = Gate::new();
     let listed = lab.s3.inject(FaultRule::on(Operation::ListObjects, Action::Hold(never.clone())));
+    lab.expect_s3_any("LIST hold", &listed);
     let (mut plain, mut tls) = (lab.keyfall("plain", &impatient()), lab.keyfall("tls", &impatient()));
     tls.rewrite(&lab.s3.endpoint(), &format!("https://{silent}"));
     plain.start();
@@ -152,11 +153,10 @@ async fn silent_s3(trial: Trial) -> Report {
     let (code, told) = tls.errand(&["check"]).await;
     assert_eq!(code, 10, "{told}");
     tls.stop().await;
-    assert!(listed.hits() > 1);
     lab.s3.heal();
     let read = lab.s3.inject(FaultRule::on(Operation::GetObject, Action::Hold(never.clone())));
+    lab.expect_s3_any("GET hold", &read);
     plain.says("object not loaded").await;
-    assert!(read.hits() > 0);
     let blamed = "SELECT count(*) FROM keyfall.objects WHERE suspicions > 0 OR state = 'quarantined'";
     assert_eq!(lab.count(blamed).await, 0);
     lab.verify(&mut [&mut plain, &mut tls]).await
@@ -172,7 +172,8 @@ async fn skewed(trial: Trial) -> Report {
     keyfall.says_times("feed paused", 3).await;
     let listed = lab.s3.inject(refuse(Operation::ListObjects));
     keyfall.says("the bucket cannot be listed").await;
-    assert!(read.hits() > 2 && listed.hits() > 0);
+    lab.expect_s3_any("GET refused", &read);
+    lab.expect_s3_any("LIST refused", &listed);
     let told = keyfall.answers("/readyz?verbose", 503).await;
     assert!(told.contains("RequestTimeTooSkewed") && told.contains("clock"), "{told}");
     let blamed = "SELECT count(*) FROM keyfall.objects WHERE suspicions > 0 OR state = 'quarantined'";
