@@ -174,6 +174,9 @@ fn flip(bytes: &Bytes, at: usize) -> Bytes {
     copy.freeze()
 }
 
+/// What tells tokens apart that name the same place.
+const AGAIN: char = '~';
+
 /// Where a continuation token says to begin.
 pub(super) struct Token {
     text: String,
@@ -185,7 +188,7 @@ impl Token {
     pub(super) fn parse(token: &str) -> S3Result<Self> {
         let bad =
             || S3Error::with_message(S3ErrorCode::InvalidArgument, "The continuation token provided is incorrect");
-        let (kind, text) = token.split_once('.').ok_or_else(bad)?;
+        let (kind, text) = token.trim_start_matches(AGAIN).split_once('.').ok_or_else(bad)?;
         let text = percent_decode_str(text).decode_utf8().map_err(|_not_text| bad())?.into_owned();
         match kind {
             "k" => Ok(Self { text, is_prefix: false }),
@@ -214,7 +217,9 @@ pub(super) fn listing(input: &ListObjectsV2Input, mut page: Page, call: &Call) -
         match action {
             Action::EmptyPage => {
                 page = Page { truncated: true, ..Page::default() };
-                next = Some(input.continuation_token.clone().unwrap_or_else(|| Token::write("", false)));
+                let here = input.continuation_token.clone().unwrap_or_else(|| Token::write("", false));
+                // Another token for the same place: a token that repeats itself is another fault.
+                next = Some(format!("{AGAIN}{here}"));
             }
             Action::RepeatToken if input.continuation_token.is_some() => {
                 page.truncated = true;
