@@ -5,10 +5,13 @@
 //! Objects live in memory and are handed out without being copied. Every request is logged in one order, and a
 //! [`FaultRule`] makes the n-th matching request fail in a chosen way.
 //!
-//! It has no versioning, no ACLs, no regions and no persistence. Requests that fail before they reach an operation
+//! Buckets may have versioning. It has no ACLs, no regions and no persistence. Requests that fail before they reach an operation
 //! (a bad signature, an unknown call) are not logged.
 
+mod canned;
 mod faults;
+mod history;
+mod keyring;
 mod log;
 mod multipart;
 mod respond;
@@ -16,6 +19,8 @@ mod server;
 mod service;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,12 +34,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use self::canned::Canned;
 pub use self::faults::{Action, FaultRule, Gate, Injected};
 pub use self::log::{LogEntry, Operation, RequestInfo};
 use self::state::State;
 pub use self::store::{ChecksumKind, PutOptions};
 
-/// The one access key the server knows.
+/// The access key the server knows at the start.
 pub const ACCESS_KEY_ID: &str = "keyfall-demo";
 /// Its secret. Not a secret at all: the server listens on loopback only and dies with the process.
 pub const SECRET_ACCESS_KEY: &str = "keyfall-demo-secret";
@@ -74,6 +80,22 @@ impl EmbeddedS3 {
     /// Creates a bucket; an existing one is left as it is.
     pub fn create_bucket(&self, bucket: &str) {
         self.state.store.create_bucket(bucket);
+    }
+
+    /// Keeps what is replaced or deleted in this bucket from now on, as AWS does with versioning enabled.
+    pub fn enable_versioning(&self, bucket: &str) {
+        self.state.store.enable_versioning(bucket);
+    }
+
+    /// All versions of a key, the oldest first: id, and bytes, or none for a delete marker.
+    pub fn versions(&self, bucket: &str, key: &str) -> Vec<(String, Option<Bytes>)> {
+        let versions = self.state.store.versions(bucket, key);
+        versions.into_iter().map(|(id, object)| (id, object.map(|object| object.data.clone()))).collect()
+    }
+
+    /// Takes another access key from now on; requests signed with an earlier one are answered `ExpiredToken`.
+    pub fn rotate_key(&self, access_key_id: &str, secret_access_key: &str) {
+        self.state.keys.rotate(access_key_id, secret_access_key);
     }
 
     /// Stores an object without HTTP, creating the bucket where it is missing. Answers the entity tag.

@@ -14,6 +14,7 @@ mod network;
 mod operator;
 mod postgres;
 mod reload;
+mod s3;
 mod signals;
 mod soak;
 mod targets;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         answers::cases(),
         capacity::cases(),
         between::cases(),
+        s3::cases(),
         network::cases(),
         local::cases(),
         instances::cases(),

@@ -98,7 +98,8 @@ fn note(number: usize, line: u64, random: &mut Rng) -> Option<String> {
     }
 }
 
-fn row_hash(number: usize, line: u64, note: Option<&str>, amount: Option<&str>) -> i128 {
+/// Hash of one row, as the oracle adds it up.
+pub(crate) fn row_hash(number: usize, line: u64, note: Option<&str>, amount: Option<&str>) -> i128 {
     let text = format!("{number}|{line}|{}|{}", note.unwrap_or("∅"), amount.unwrap_or("∅"));
     let hash = digest(&SHA256, text.as_bytes());
     hash.as_ref().iter().take(6).fold(0, |sum, byte| sum << 8 | i128::from(*byte))

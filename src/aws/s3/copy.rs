@@ -114,7 +114,7 @@ impl<'a> Copying<'a> {
     /// Reads the source's headers; fails where it is gone or changed.
     async fn look(store: &'a S3Store, request: &'a CopyRequest<'a>) -> Result<Self, S3Error> {
         let send = store
-            .client
+            .client()
             .head_object()
             .bucket(request.bucket)
             .key(request.key)
@@ -164,7 +164,7 @@ impl<'a> Copying<'a> {
     /// A copy of `source` to the destination, if that is free, with the headers of the original.
     fn single(&self, source: String) -> aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder {
         self.store
-            .client
+            .client()
             .copy_object()
             .copy_source(source)
             .bucket(self.request.to_bucket)
@@ -204,7 +204,7 @@ impl<'a> Copying<'a> {
     async fn in_parts(&self) -> Result<Option<String>, S3Error> {
         let create = self
             .store
-            .client
+            .client()
             .create_multipart_upload()
             .bucket(self.request.to_bucket)
             .key(self.request.to_key)
@@ -215,7 +215,7 @@ impl<'a> Copying<'a> {
             .set_content_disposition(self.source.content_disposition.clone())
             .set_cache_control(self.source.cache_control.clone());
         let attempt = self.attempt("CreateMultipartUpload");
-        let created = self.store.within(attempt, create.send()).await?;
+        let created = Box::pin(self.store.within(attempt, create.send())).await?;
         let Some(upload) = created.upload_id() else {
             return Err(S3Error::Refused { action: attempt.action, detail: "no upload id in the answer".to_owned() });
         };
@@ -236,7 +236,7 @@ impl<'a> Copying<'a> {
             .await?;
         let complete = self
             .store
-            .client
+            .client()
             .complete_multipart_upload()
             .bucket(self.request.to_bucket)
             .key(self.request.to_key)
@@ -253,7 +253,7 @@ impl<'a> Copying<'a> {
         let bytes = last - first + 1;
         let copy = self
             .store
-            .client
+            .client()
             .upload_part_copy()
             .copy_source(self.source())
             .copy_source_if_match(quoted(self.request.etag))
@@ -279,7 +279,7 @@ impl<'a> Copying<'a> {
     async fn abort(&self, upload: &str) {
         let abort = self
             .store
-            .client
+            .client()
             .abort_multipart_upload()
             .bucket(self.request.to_bucket)
             .key(self.request.to_key)

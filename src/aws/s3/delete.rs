@@ -115,7 +115,7 @@ async fn send_batch<'a>(
     for (key, etag) in keys {
         delete = delete.objects(ObjectIdentifier::builder().key(key).e_tag(quoted(etag)).build().map_err(refused)?);
     }
-    let send = store.client.delete_objects().bucket(bucket).delete(delete.build().map_err(refused)?).send();
+    let send = store.client().delete_objects().bucket(bucket).delete(delete.build().map_err(refused)?).send();
     store.within(attempt, send).await
 }
 
@@ -174,7 +174,7 @@ async fn one(store: &S3Store, bucket: &str, place: usize, request: &DeleteReques
 }
 
 async fn delete_single(store: &S3Store, bucket: &str, request: &DeleteRequest) -> Outcome {
-    let send = store.client.delete_object().bucket(bucket).key(&request.key).if_match(quoted(&request.etag)).send();
+    let send = store.client().delete_object().bucket(bucket).key(&request.key).if_match(quoted(&request.etag)).send();
     match store.within(store.attempt("DeleteObject", "s3:DeleteObject", bucket), send).await {
         Ok(_) => Ok(()),
         Err(S3Error::Changed) => gone_or_changed(store, bucket, request).await,
@@ -188,7 +188,7 @@ async fn look_and_delete(store: &S3Store, bucket: &str, request: &DeleteRequest)
         Ok(_) => return Err(S3Error::Changed),
         Err(error) => return gone_is_gone(error),
     }
-    let send = store.client.delete_object().bucket(bucket).key(&request.key).send();
+    let send = store.client().delete_object().bucket(bucket).key(&request.key).send();
     match store.within(store.attempt("DeleteObject", "s3:DeleteObject", bucket), send).await {
         Ok(_) => Ok(()),
         Err(error) => gone_is_gone(error),

@@ -19,7 +19,7 @@ const ACTION: &str = "GetObject";
 
 pub(super) async fn get(store: &S3Store, request: &GetRequest<'_>) -> Result<ObjectBody, S3Error> {
     let send = store
-        .client
+        .client()
         .get_object()
         .bucket(request.bucket)
         .key(request.key)
@@ -39,8 +39,15 @@ pub(super) async fn get(store: &S3Store, request: &GetRequest<'_>) -> Result<Obj
 
 fn body(output: GetObjectOutput, request: &GetRequest<'_>, deadline: Duration) -> Result<ObjectBody, S3Error> {
     let etag = output.e_tag().map(|etag| unquoted(etag).to_owned());
-    if etag.as_deref().is_some_and(|etag| etag != request.etag) {
-        return Err(S3Error::Changed);
+    match etag.as_deref() {
+        Some(etag) if etag != request.etag => return Err(S3Error::Changed),
+        Some(_) => {}
+        // The listing gave a tag, so the store has them: somebody else answered, a proxy with a page of its own for
+        // instance. Its bytes say nothing about the object, so the object must not be blamed for them.
+        None => {
+            let detail = "the answer bears no entity tag: it is not the object's".to_owned();
+            return Err(S3Error::Transient { action: ACTION, detail });
+        }
     }
     let content_length = output.content_length().and_then(|length| u64::try_from(length).ok());
     let total_size = match output.content_range().map(parse_range) {
@@ -95,7 +102,7 @@ fn stream_of(body: SdkStream, deadline: Duration) -> ByteStream {
 
 pub(super) async fn head(store: &S3Store, bucket: &str, key: &str) -> Result<Head, S3Error> {
     let attempt = store.attempt("HeadObject", "s3:GetObject", bucket);
-    let output = store.within(attempt, store.client.head_object().bucket(bucket).key(key).send()).await?;
+    let output = store.within(attempt, store.client().head_object().bucket(bucket).key(key).send()).await?;
     let (Some(etag), Some(size)) = (output.e_tag(), output.content_length()) else {
         return Err(S3Error::Refused { action: attempt.action, detail: "no entity tag or no length".to_owned() });
     };

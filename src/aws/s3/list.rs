@@ -18,7 +18,7 @@ use crate::domain::ports::{ListPage, ListRequest, S3Error};
 pub(super) async fn list(store: &S3Store, bucket: &str, request: &ListRequest) -> Result<ListPage, S3Error> {
     let attempt = Attempt { missing: Missing::Bucket, ..store.attempt("ListObjectsV2", "s3:ListBucket", bucket) };
     let send = store
-        .client
+        .client()
         .list_objects_v2()
         .bucket(bucket)
         .encoding_type(EncodingType::Url)
@@ -28,7 +28,19 @@ pub(super) async fn list(store: &S3Store, bucket: &str, request: &ListRequest) -
         .set_continuation_token(request.token.clone())
         .send();
     let output = store.within(attempt, send).await?;
-    page(output).map_err(|problem| transient(attempt, format!("bucket {bucket:?}: {problem}")))
+    let page = page(output).and_then(|page| advances(page, request));
+    page.map_err(|problem| transient(attempt, format!("bucket {bucket:?}: {problem}")))
+}
+
+/// A store that answers the token it was asked with would be asked the same for ever, without a pause. What the pages
+/// before held is recorded already, and the next listing begins anew.
+fn advances(page: ListPage, request: &ListRequest) -> Result<ListPage, String> {
+    match &page.next {
+        Some(next) if Some(next) == request.token.as_ref() => {
+            Err("the continuation token is the one it was asked with".to_owned())
+        }
+        _ => Ok(page),
+    }
 }
 
 fn page(output: ListObjectsV2Output) -> Result<ListPage, String> {

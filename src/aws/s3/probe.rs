@@ -13,7 +13,7 @@ pub(super) async fn write(store: &S3Store, bucket: &str, prefix: &str) -> Result
     let key = delete::probe_key(prefix);
     let etag = quoted(&uuid::Uuid::new_v4().simple().to_string());
     let send =
-        store.client.put_object().bucket(bucket).key(&key).if_match(etag).body(ByteStream::from_static(b"")).send();
+        store.client().put_object().bucket(bucket).key(&key).if_match(etag).body(ByteStream::from_static(b"")).send();
     // On the heap: an SDK request is a future of many kilobytes.
     match Box::pin(store.within(store.attempt("PutObject", "s3:PutObject", bucket), send)).await {
         Ok(_) => {
@@ -27,7 +27,7 @@ pub(super) async fn write(store: &S3Store, bucket: &str, prefix: &str) -> Result
 
 /// Removes what a store wrote although it was told not to. Nobody else can know this key.
 async fn remove(store: &S3Store, bucket: &str, key: &str) {
-    let send = store.client.delete_object().bucket(bucket).key(key).send();
+    let send = store.client().delete_object().bucket(bucket).key(key).send();
     if let Err(error) = Box::pin(store.within(store.attempt("DeleteObject", "s3:DeleteObject", bucket), send)).await {
         tracing::warn!(bucket, key, error = %error,
             "this object store ignores conditions of writes and left an empty probe object, which could not be removed");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::canned::Canned;
 use super::log::Operation;
 
 /// What goes wrong.
@@ -39,6 +40,12 @@ pub enum Action {
     DripPerSecond(usize),
     /// GET announces and sends only this many bytes, cleanly.
     EarlyCleanEnd(usize),
+    /// GET announces and sends this many bytes more than the object has.
+    TooLong(usize),
+    /// GET announces no length, sends this many bytes in chunks, and ends cleanly.
+    Unannounced(usize),
+    /// GET sends this many bytes, pauses, and goes on.
+    PauseAfter(usize, Duration),
     /// GET sends the right length with one bit of this byte flipped.
     FlipByte(usize),
     /// GET and HEAD claim another entity tag.
@@ -53,6 +60,20 @@ pub enum Action {
     RepeatToken,
     /// LIST answers its page backwards.
     Unsorted,
+    /// LIST answers pages of at most this many keys.
+    PageOf(usize),
+    /// LIST shows the last key of its page again on the next.
+    Overlap,
+    /// LIST shows the first key of its page twice.
+    Twice,
+    /// LIST does not show this key, as if it became visible late.
+    Hide(String),
+    /// HEAD tells this size; a copy of a part takes a range beyond the end for an empty one.
+    ClaimSize(u64),
+    /// Answers this and does nothing.
+    Instead(Canned),
+    /// Answers with a compressed body, which nobody asked for.
+    Gzip,
 }
 
 /// One line of the fault script.

@@ -39,6 +39,24 @@ pub(super) fn etag(object: &Object, call: &Call) -> ETag {
     ETag::Strong(if changed { "0".repeat(32) } else { object.etag.clone() })
 }
 
+/// The size an object claims in this call.
+pub(super) fn claimed_size(object: &Object, call: &Call) -> u64 {
+    let claimed = call.actions().iter().find_map(|action| match action {
+        Action::ClaimSize(size) => Some(*size),
+        _ => None,
+    });
+    claimed.unwrap_or(object.data.len() as u64)
+}
+
+/// Keys on a page, if the client wants no less.
+pub(super) fn page_size(call: &Call) -> usize {
+    let wanted = call.actions().iter().find_map(|action| match action {
+        Action::PageOf(keys) => Some(*keys),
+        _ => None,
+    });
+    wanted.unwrap_or(1000)
+}
+
 /// A whole object or a range of it.
 pub(super) fn body(object: &Object, input: &GetObjectInput, call: &Call) -> S3Result<S3Response<GetObjectOutput>> {
     let total = object.data.len();
@@ -61,12 +79,14 @@ pub(super) fn body(object: &Object, input: &GetObjectInput, call: &Call) -> S3Re
     let output = GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         body: Some(blob),
-        content_length: i64::try_from(length).ok(),
+        content_length: length.and_then(|length| i64::try_from(length).ok()),
         content_range,
         e_tag: Some(etag(object, call)),
         last_modified: Some(timestamp(object.last_modified)),
         checksum_crc32: checksum.checksum_crc32,
+        checksum_crc32c: checksum.checksum_crc32c,
         checksum_crc64nvme: checksum.checksum_crc64nvme,
+        checksum_sha256: checksum.checksum_sha256,
         checksum_type: checksum.checksum_type,
         content_type: attributes.content_type.clone().or_else(|| Some("binary/octet-stream".to_owned())),
         content_encoding: attributes.content_encoding.clone(),
@@ -81,27 +101,37 @@ pub(super) fn body(object: &Object, input: &GetObjectInput, call: &Call) -> S3Re
 }
 
 /// The announced length and the body that faults make of these bytes.
-fn shape(bytes: Bytes, call: &Call) -> (usize, StreamingBlob) {
+fn shape(bytes: Bytes, call: &Call) -> (Option<usize>, StreamingBlob) {
     let length = bytes.len();
     let first = |count: &usize| bytes.slice(..(*count).min(length));
     for action in call.actions() {
         match action {
-            Action::Truncate(count) => return (length, broken(first(count), None)),
-            Action::ResetAfter(count) => return (length, broken(first(count), call.control().cloned())),
+            Action::Truncate(count) => return (Some(length), broken(first(count), None)),
+            Action::ResetAfter(count) => return (Some(length), broken(first(count), call.control().cloned())),
             Action::StallAfter(count) => {
                 let never = stream::once(std::future::pending::<io::Result<Bytes>>());
-                return (length, StreamingBlob::wrap(frames(first(count)).chain(never)));
+                return (Some(length), StreamingBlob::wrap(frames(first(count)).chain(never)));
             }
-            Action::DripPerSecond(count) => return (length, drip(bytes, (*count).max(1))),
+            Action::DripPerSecond(count) => return (Some(length), drip(bytes, (*count).max(1))),
             Action::EarlyCleanEnd(count) => {
                 let shorter = first(count);
-                return (shorter.len(), whole(shorter));
+                return (Some(shorter.len()), whole(shorter));
             }
-            Action::FlipByte(at) => return (length, whole(flip(&bytes, *at))),
+            Action::TooLong(extra) => {
+                let longer = [bytes.as_ref(), &b"\n".repeat(*extra)].concat();
+                return (Some(longer.len()), whole(longer.into()));
+            }
+            Action::Unannounced(count) => return (None, StreamingBlob::wrap(frames(first(count)))),
+            Action::PauseAfter(count, time) => {
+                let (time, rest) = (*time, bytes.slice((*count).min(length)..));
+                let pause = stream::once(tokio::time::sleep(time)).filter_map(async |()| None);
+                return (Some(length), StreamingBlob::wrap(frames(first(count)).chain(pause).chain(frames(rest))));
+            }
+            Action::FlipByte(at) => return (Some(length), whole(flip(&bytes, *at))),
             _ => {}
         }
     }
-    (length, whole(bytes))
+    (Some(length), whole(bytes))
 }
 
 fn whole(bytes: Bytes) -> StreamingBlob {
@@ -144,6 +174,9 @@ fn flip(bytes: &Bytes, at: usize) -> Bytes {
     copy.freeze()
 }
 
+/// What tells tokens apart that name the same place.
+const AGAIN: char = '~';
+
 /// Where a continuation token says to begin.
 pub(super) struct Token {
     text: String,
@@ -155,7 +188,7 @@ impl Token {
     pub(super) fn parse(token: &str) -> S3Result<Self> {
         let bad =
             || S3Error::with_message(S3ErrorCode::InvalidArgument, "The continuation token provided is incorrect");
-        let (kind, text) = token.split_once('.').ok_or_else(bad)?;
+        let (kind, text) = token.trim_start_matches(AGAIN).split_once('.').ok_or_else(bad)?;
         let text = percent_decode_str(text).decode_utf8().map_err(|_not_text| bad())?.into_owned();
         match kind {
             "k" => Ok(Self { text, is_prefix: false }),
@@ -184,13 +217,21 @@ pub(super) fn listing(input: &ListObjectsV2Input, mut page: Page, call: &Call) -
         match action {
             Action::EmptyPage => {
                 page = Page { truncated: true, ..Page::default() };
-                next = Some(input.continuation_token.clone().unwrap_or_else(|| Token::write("", false)));
+                let here = input.continuation_token.clone().unwrap_or_else(|| Token::write("", false));
+                // Another token for the same place: a token that repeats itself is another fault.
+                next = Some(format!("{AGAIN}{here}"));
             }
             Action::RepeatToken if input.continuation_token.is_some() => {
                 page.truncated = true;
                 next.clone_from(&input.continuation_token);
             }
             Action::Unsorted => page.objects.reverse(),
+            Action::Overlap if page.truncated && page.objects.len() > 1 => {
+                let before_last = page.objects.len() - 2;
+                next = page.objects.get(before_last).map(|(key, _)| Token::write(key, false));
+            }
+            Action::Twice => page.objects.extend(page.objects.first().cloned()),
+            Action::Hide(hidden) => page.objects.retain(|(key, _)| key != hidden),
             _ => {}
         }
     }

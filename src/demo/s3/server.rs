@@ -2,13 +2,17 @@
 //!
 //! Nagle's algorithm is off, or every answer on a kept connection would wait 40 ms for the client's delayed ACK.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::body::Incoming;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,6 +23,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::canned::Canned;
+
+/// Longest body that a fault compresses.
+const LARGEST_COMPRESSED: usize = 64 << 20;
 
 /// Serves connections until `stop`.
 pub(super) async fn accept_loop(
@@ -63,7 +72,23 @@ async fn answer(service: S3Service, control: Control, request: Request<Incoming>
         // An error instead of an answer makes hyper close the connection: the client never learns the outcome.
         return Err("a fault rule hung up".into());
     }
+    if let Some(canned) = control.instead.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Ok(canned.into_response()?);
+    }
+    if control.compress.swap(false, Ordering::SeqCst) {
+        return compressed(response).await;
+    }
     Ok(response)
+}
+
+async fn compressed(response: Response<Body>) -> Result<Response<Body>, StdError> {
+    let (mut head, mut body) = response.into_parts();
+    let plain = body.store_all_limited(LARGEST_COMPRESSED).await?;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&plain)?;
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Ok(Response::from_parts(head, Body::from(Bytes::from(encoder.finish()?))))
 }
 
 /// What a fault may do to the connection its request came on.
@@ -71,12 +96,24 @@ async fn answer(service: S3Service, control: Control, request: Request<Incoming>
 pub(super) struct Control {
     reset: Arc<AtomicBool>,
     hang_up: Arc<AtomicBool>,
+    compress: Arc<AtomicBool>,
+    instead: Arc<Mutex<Option<Canned>>>,
 }
 
 impl Control {
     /// The connection will end with RST rather than FIN.
     pub(super) fn reset_at_end(&self) {
         self.reset.store(true, Ordering::SeqCst);
+    }
+
+    /// The body of this request's answer is compressed.
+    pub(super) fn compress(&self) {
+        self.compress.store(true, Ordering::SeqCst);
+    }
+
+    /// This request is answered with something else.
+    pub(super) fn answer_instead(&self, canned: Canned) {
+        *self.instead.lock().unwrap_or_else(PoisonError::into_inner) = Some(canned);
     }
 
     /// The connection ends instead of this request's answer.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use hyper::{HeaderMap, StatusCode};
-use s3s::auth::SimpleAuth;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, CreateBucketInput,
@@ -22,12 +21,13 @@ use super::faults::Action;
 use super::log::Operation;
 use super::respond::{self, Token};
 use super::state::{Call, State, Subject};
-use super::store::{Attributes, Begin, Object, Page, Query, no_such_bucket, no_such_key, precondition_failed};
+use super::store::{Attributes, Begin, Object, Page, Query, Removed, no_such_bucket, no_such_key, precondition_failed};
 
 /// The HTTP service over this state.
 pub(super) fn build(state: Arc<State>) -> S3Service {
+    let keys = state.keys.clone();
     let mut builder = S3ServiceBuilder::new(Embedded(state));
-    builder.set_auth(SimpleAuth::from_single(super::ACCESS_KEY_ID, super::SECRET_ACCESS_KEY));
+    builder.set_auth(keys);
     builder.build()
 }
 
@@ -76,8 +76,13 @@ fn demands_new(headers: &HeaderMap) -> bool {
 
 impl Embedded {
     /// The object a GET, HEAD or copy reads, conditions checked.
-    fn source(&self, bucket: &str, key: &str, condition: Option<&ETagCondition>, call: &Call) -> S3Result<Arc<Object>> {
-        let object = self.0.store.get(bucket, key)?;
+    fn source(
+        &self,
+        (bucket, key, version): (&str, &str, Option<&str>),
+        condition: Option<&ETagCondition>,
+        call: &Call,
+    ) -> S3Result<Arc<Object>> {
+        let object = self.0.store.get(bucket, key, version)?;
         if !call.ignores_conditions() {
             must_match(condition, Some(&object))?;
         }
@@ -91,23 +96,28 @@ impl Embedded {
         condition: Option<&ETagCondition>,
         call: &Call,
     ) -> S3Result<Arc<Object>> {
-        let CopySource::Bucket { bucket, key, .. } = source else {
+        let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "only bucket/key can be copied"));
         };
-        let object = self.source(bucket, key, condition, call)?;
+        let object = self.source((bucket, key, version_id.as_deref()), condition, call)?;
         if object.is_archived() { Err(archived()) } else { Ok(object) }
     }
 
-    fn delete_one(&self, bucket: &str, key: &str, condition: Option<&ETagCondition>, call: &Call) -> S3Result<()> {
+    fn delete_one(
+        &self,
+        (bucket, key, version): (&str, &str, Option<&str>),
+        condition: Option<&ETagCondition>,
+        call: &Call,
+    ) -> S3Result<Removed> {
         if call.pretends() {
-            return Ok(());
+            return Ok(Removed::default());
         }
         let condition = condition.filter(|_| !call.ignores_conditions());
-        self.0.store.remove_if(bucket, key, |object| must_match(condition, object))
+        self.0.store.remove_if(bucket, key, version, |object| must_match(condition, object))
     }
 
     /// One key of a batch, logged and struck by faults on its own.
-    fn delete_of_batch(&self, bucket: &str, wanted: &ObjectIdentifier, whole: &Call) -> S3Result<()> {
+    fn delete_of_batch(&self, bucket: &str, wanted: &ObjectIdentifier, whole: &Call) -> S3Result<Removed> {
         let seq = self.0.log.arrive(Operation::DeleteObjects, bucket, &wanted.key);
         let mut actions = self.0.faults.strike_key(Operation::DeleteObjects, &wanted.key);
         let inherited = |action: &&Action| matches!(action, Action::IgnoreConditions | Action::Pretend);
@@ -116,8 +126,11 @@ impl Embedded {
         let condition = wanted.e_tag.clone().map(ETagCondition::ETag);
         let done = call
             .refusal()
-            .and_then(|()| self.delete_one(bucket, &wanted.key, condition.as_ref(), &call))
-            .and_then(|()| call.afterwards());
+            .and_then(|()| {
+                let version = wanted.version_id.as_deref();
+                self.delete_one((bucket, &wanted.key, version), condition.as_ref(), &call)
+            })
+            .and_then(|removed| call.afterwards().map(|()| removed));
         let status = done.as_ref().err().map_or(Some(StatusCode::NO_CONTENT), S3Error::status_code);
         self.0.log.answer(seq, status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).as_u16());
         done
@@ -174,7 +187,7 @@ impl S3 for Embedded {
         let work = |call: &Call| {
             let token = input.continuation_token.as_deref().map(Token::parse).transpose()?;
             let after = input.start_after.as_deref().map_or(Begin::Start, Begin::After);
-            let limit = usize::try_from(input.max_keys.unwrap_or(1000)).unwrap_or(0).min(1000);
+            let limit = usize::try_from(input.max_keys.unwrap_or(1000)).unwrap_or(0).min(respond::page_size(call));
             let query = Query {
                 prefix,
                 delimiter: input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty()),
@@ -191,11 +204,15 @@ impl S3 for Embedded {
         let input = &req.input;
         let subject = Subject { op: Operation::GetObject, bucket: &input.bucket, key: &input.key };
         let work = |call: &Call| {
-            let object = self.source(&input.bucket, &input.key, input.if_match.as_ref(), call)?;
+            let version = input.version_id.as_deref();
+            let object = self.source((&input.bucket, &input.key, version), input.if_match.as_ref(), call)?;
             if object.is_archived() {
                 return Err(archived());
             }
-            respond::body(&object, input, call)
+            let mut answer = respond::body(&object, input, call)?;
+            answer.output.version_id =
+                input.version_id.clone().or_else(|| self.0.store.version(&input.bucket, &input.key));
+            Ok(answer)
         };
         self.0.run(subject, &req.extensions, work).await
     }
@@ -204,10 +221,12 @@ impl S3 for Embedded {
         let input = &req.input;
         let subject = Subject { op: Operation::HeadObject, bucket: &input.bucket, key: &input.key };
         let work = |call: &Call| {
-            let object = self.source(&input.bucket, &input.key, input.if_match.as_ref(), call)?;
+            let version = input.version_id.as_deref();
+            let object = self.source((&input.bucket, &input.key, version), input.if_match.as_ref(), call)?;
             let attributes = object.attributes().clone();
             Ok(S3Response::new(HeadObjectOutput {
-                content_length: i64::try_from(object.data.len()).ok(),
+                content_length: i64::try_from(respond::claimed_size(&object, call)).ok(),
+                version_id: input.version_id.clone().or_else(|| self.0.store.version(&input.bucket, &input.key)),
                 e_tag: Some(respond::etag(&object, call)),
                 last_modified: Some(respond::timestamp(object.last_modified)),
                 content_type: attributes.content_type.or_else(|| Some("binary/octet-stream".to_owned())),
@@ -230,14 +249,14 @@ impl S3 for Embedded {
         let work = |call: &Call| {
             let object = Object::new(data, attributes_of!(input));
             let e_tag = Some(ETag::Strong(object.etag.clone()));
-            self.0.store.insert_if(&input.bucket, &input.key, object, |present| {
+            let version_id = self.0.store.insert_if(&input.bucket, &input.key, object, |present| {
                 if call.ignores_conditions() {
                     return Ok(());
                 }
                 must_be_new(input.if_none_match.is_some(), present)?;
                 must_match(input.if_match.as_ref(), present)
             })?;
-            Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
+            Ok(S3Response::new(PutObjectOutput { e_tag, version_id, ..Default::default() }))
         };
         self.0.run(subject, &req.extensions, work).await
     }
@@ -258,8 +277,8 @@ impl S3 for Embedded {
             };
             let demands_new = demands_new(&req.headers) && !call.ignores_conditions();
             let allowed = |present: Option<&Object>| must_be_new(demands_new, present);
-            self.0.store.insert_if(&input.bucket, &input.key, copy, allowed)?;
-            Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+            let version_id = self.0.store.insert_if(&input.bucket, &input.key, copy, allowed)?;
+            Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), version_id, ..Default::default() }))
         };
         self.0.run(subject, &req.extensions, work).await
     }
@@ -268,8 +287,14 @@ impl S3 for Embedded {
         let input = &req.input;
         let subject = Subject { op: Operation::DeleteObject, bucket: &input.bucket, key: &input.key };
         let work = |call: &Call| {
-            self.delete_one(&input.bucket, &input.key, input.if_match.as_ref(), call)?;
-            Ok(S3Response::with_status(DeleteObjectOutput::default(), StatusCode::NO_CONTENT))
+            let version = input.version_id.as_deref();
+            let removed = self.delete_one((&input.bucket, &input.key, version), input.if_match.as_ref(), call)?;
+            let output = DeleteObjectOutput {
+                delete_marker: removed.is_marker.then_some(true),
+                version_id: removed.version,
+                ..Default::default()
+            };
+            Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
         };
         self.0.run(subject, &req.extensions, work).await
     }
@@ -288,9 +313,12 @@ impl S3 for Embedded {
             for wanted in &input.delete.objects {
                 let key = Some(wanted.key.clone());
                 match self.delete_of_batch(&input.bucket, wanted, call) {
-                    Ok(()) => {
-                        output.deleted.get_or_insert_default().push(DeletedObject { key, ..Default::default() });
-                    }
+                    Ok(removed) => output.deleted.get_or_insert_default().push(DeletedObject {
+                        key,
+                        delete_marker: removed.is_marker.then_some(true),
+                        delete_marker_version_id: removed.version.filter(|_| removed.is_marker),
+                        version_id: wanted.version_id.clone(),
+                    }),
                     Err(error) => output.errors.get_or_insert_default().push(Error {
                         key,
                         code: Some(error.code().as_str().to_owned()),
@@ -350,9 +378,14 @@ impl S3 for Embedded {
             let mut data = source.data.clone();
             if let Some(range) = &input.copy_source_range {
                 let range = Range::parse(range).map_err(|_malformed| S3ErrorCode::InvalidArgument)?;
-                let wanted = range.check(data.len() as u64).map_err(|_outside| S3ErrorCode::InvalidArgument)?;
-                let bound = |at: u64| usize::try_from(at).map_err(|_huge| S3ErrorCode::InvalidArgument);
-                data = data.slice(bound(wanted.start)?..bound(wanted.end)?);
+                data = match range.check(data.len() as u64) {
+                    Ok(wanted) => {
+                        let bound = |at: u64| usize::try_from(at).map_err(|_huge| S3ErrorCode::InvalidArgument);
+                        data.slice(bound(wanted.start)?..bound(wanted.end)?)
+                    }
+                    Err(_outside) if call.has(|action| matches!(action, Action::ClaimSize(_))) => Bytes::new(),
+                    Err(_outside) => return Err(S3ErrorCode::InvalidArgument.into()),
+                };
             }
             let e_tag = self.0.uploads.add(&input.upload_id, input.part_number, data)?;
             let result = CopyPartResult { e_tag: Some(ETag::Strong(e_tag)), ..Default::default() };
@@ -374,9 +407,9 @@ impl S3 for Embedded {
             let e_tag = Some(ETag::Strong(object.etag.clone()));
             let demands_new = input.if_none_match.is_some() && !call.ignores_conditions();
             let allowed = |present: Option<&Object>| must_be_new(demands_new, present);
-            self.0.store.insert_if(&input.bucket, &input.key, object, allowed)?;
+            let version_id = self.0.store.insert_if(&input.bucket, &input.key, object, allowed)?;
             self.0.uploads.close(&input.upload_id)?;
-            Ok(S3Response::new(CompleteMultipartUploadOutput { e_tag, ..Default::default() }))
+            Ok(S3Response::new(CompleteMultipartUploadOutput { e_tag, version_id, ..Default::default() }))
         };
         self.0.run(subject, &req.extensions, work).await
     }

@@ -9,6 +9,7 @@ use hyper::http::Extensions;
 use s3s::{S3Error, S3ErrorCode, S3Response, S3Result};
 
 use super::faults::{Action, Faults};
+use super::keyring::Keyring;
 use super::log::{Log, Operation, RequestInfo};
 use super::multipart::Uploads;
 use super::server::Control;
@@ -22,6 +23,7 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     pub(super) faults: Faults,
     pub(super) log: Log,
+    pub(super) keys: Keyring,
     hook: RwLock<Option<Hook>>,
 }
 
@@ -46,6 +48,7 @@ impl State {
             uploads: Uploads::default(),
             faults: Faults::default(),
             log: Log::new(sequence),
+            keys: Keyring::of(super::ACCESS_KEY_ID, super::SECRET_ACCESS_KEY),
             hook: RwLock::new(None),
         }
     }
@@ -125,6 +128,10 @@ impl Call {
             if matches!(action, Action::Denied) {
                 return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied"));
             }
+            if let (Action::Instead(canned), Some(control)) = (action, &self.control) {
+                control.answer_instead(canned.clone());
+                return Err(scripted(canned.status(), "InternalError"));
+            }
             if matches!(action, Action::CopyError200) {
                 return Err(scripted(200, "InternalError"));
             }
@@ -137,6 +144,9 @@ impl Call {
         for action in &self.actions {
             if let Action::FailAfter(status, code) = action {
                 return Err(scripted(*status, code));
+            }
+            if let (Action::Gzip, Some(control)) = (action, &self.control) {
+                control.compress();
             }
             if let (Action::HangUp, Some(control)) = (action, &self.control) {
                 control.hang_up();

@@ -10,8 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use jiff::Timestamp;
 use s3s::checksum::ChecksumHasher;
-use s3s::crypto::{Checksum as _, Crc32, Crc64Nvme, Md5};
+use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha256};
 use s3s::{S3Error, S3ErrorCode, S3Result};
+
+use super::history::History;
 
 /// Which checksum the store keeps with an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +23,10 @@ pub enum ChecksumKind {
     Crc64Nvme,
     /// CRC-32 over the whole object.
     Crc32,
+    /// CRC-32C over the whole object.
+    Crc32c,
+    /// SHA-256 over the whole object.
+    Sha256,
     /// A checksum of part checksums, which says nothing about the whole object's bytes.
     Composite,
     /// None.
@@ -109,12 +115,16 @@ fn checksum_of(data: &[u8], kind: ChecksumKind) -> s3s::dto::Checksum {
     match kind {
         ChecksumKind::Crc64Nvme => hasher.crc64nvme = Some(Crc64Nvme::new()),
         ChecksumKind::Crc32 | ChecksumKind::Composite => hasher.crc32 = Some(Crc32::new()),
+        ChecksumKind::Crc32c => hasher.crc32c = Some(Crc32c::new()),
+        ChecksumKind::Sha256 => hasher.sha256 = Some(Sha256::new()),
         ChecksumKind::None => {}
     }
     hasher.update(data);
     let mut checksum = hasher.finalize();
     checksum.checksum_type = match kind {
-        ChecksumKind::Crc64Nvme | ChecksumKind::Crc32 => Some("FULL_OBJECT".to_owned().into()),
+        ChecksumKind::Crc64Nvme | ChecksumKind::Crc32 | ChecksumKind::Crc32c | ChecksumKind::Sha256 => {
+            Some("FULL_OBJECT".to_owned().into())
+        }
         ChecksumKind::Composite => {
             checksum.checksum_crc32 = checksum.checksum_crc32.map(|sum| format!("{sum}-2"));
             Some("COMPOSITE".to_owned().into())
@@ -138,7 +148,59 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-type Bucket = BTreeMap<String, Arc<Object>>;
+type Keys = BTreeMap<String, Arc<Object>>;
+
+#[derive(Default)]
+struct Bucket {
+    /// What is there now: all that a listing shows.
+    objects: Keys,
+    /// What was there, once versioning is enabled.
+    history: Option<History>,
+}
+
+impl Bucket {
+    fn insert(&mut self, key: &str, object: Object) -> Option<String> {
+        let object = Arc::new(object);
+        self.objects.insert(key.to_owned(), Arc::clone(&object));
+        self.history.as_mut().map(|history| history.push(key, Some(object)))
+    }
+
+    /// Without a version, a bucket with versioning gets a delete marker; with one, that version is gone for good.
+    fn remove(&mut self, key: &str, version: Option<&str>) -> Removed {
+        let (history, version) = match (&mut self.history, version) {
+            (None, _) => {
+                self.objects.remove(key);
+                return Removed::default();
+            }
+            (Some(history), None) => {
+                self.objects.remove(key);
+                return Removed { version: Some(history.push(key, None)), is_marker: true };
+            }
+            (Some(history), Some(version)) => (history, version),
+        };
+        let (is_marker, newest) = history.remove(key, version);
+        match newest {
+            Some(object) => self.objects.insert(key.to_owned(), object),
+            None => self.objects.remove(key),
+        };
+        Removed { version: Some(version.to_owned()), is_marker }
+    }
+
+    fn get(&self, key: &str, version: Option<&str>) -> S3Result<Arc<Object>> {
+        match (version, &self.history) {
+            (Some(version), Some(history)) => history.get(key, version),
+            _ => self.objects.get(key).map(Arc::clone).ok_or_else(no_such_key),
+        }
+    }
+}
+
+/// What a deletion did where versioning is enabled.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    pub(super) version: Option<String>,
+    /// A delete marker was made, or removed.
+    pub(super) is_marker: bool,
+}
 
 /// What one page of a listing is asked for.
 pub(super) struct Query<'a> {
@@ -187,7 +249,7 @@ impl Store {
         let mut buckets = self.write();
         let is_new = !buckets.contains_key(bucket);
         if is_new {
-            buckets.insert(bucket.to_owned(), Bucket::new());
+            buckets.insert(bucket.to_owned(), Bucket::default());
         }
         is_new
     }
@@ -211,23 +273,32 @@ impl Store {
             storage_class: options.storage_class,
             attributes,
         };
-        self.write().entry(bucket.to_owned()).or_default().insert(key.to_owned(), Arc::new(object));
+        self.write().entry(bucket.to_owned()).or_default().insert(key, object);
         etag
     }
 
-    /// Stores an object if `allowed` agrees with what is there now; both happen under one lock.
+    /// Keeps what is replaced or deleted from now on, as AWS does.
+    pub(super) fn enable_versioning(&self, bucket: &str) {
+        let mut buckets = self.write();
+        let bucket = buckets.entry(bucket.to_owned()).or_default();
+        if bucket.history.is_none() {
+            bucket.history = Some(History::beginning_with(&bucket.objects));
+        }
+    }
+
+    /// Stores an object if `allowed` agrees with what is there now; both happen under one lock. Answers its version
+    /// where versioning is enabled.
     pub(super) fn insert_if(
         &self,
         bucket: &str,
         key: &str,
         object: Object,
         allowed: impl FnOnce(Option<&Object>) -> S3Result<()>,
-    ) -> S3Result<()> {
+    ) -> S3Result<Option<String>> {
         let mut buckets = self.write();
-        let objects = buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
-        allowed(objects.get(key).map(AsRef::as_ref))?;
-        objects.insert(key.to_owned(), Arc::new(object));
-        Ok(())
+        let bucket = buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
+        allowed(bucket.objects.get(key).map(AsRef::as_ref))?;
+        Ok(bucket.insert(key, object))
     }
 
     /// Removes an object if `allowed` agrees with what is there now; both happen under one lock.
@@ -235,44 +306,60 @@ impl Store {
         &self,
         bucket: &str,
         key: &str,
+        version: Option<&str>,
         allowed: impl FnOnce(Option<&Object>) -> S3Result<()>,
-    ) -> S3Result<()> {
+    ) -> S3Result<Removed> {
         let mut buckets = self.write();
-        let objects = buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
-        allowed(objects.get(key).map(AsRef::as_ref))?;
-        objects.remove(key);
-        Ok(())
+        let bucket = buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
+        let present = bucket.get(key, version).ok();
+        allowed(present.as_deref())?;
+        Ok(bucket.remove(key, version))
     }
 
-    pub(super) fn get(&self, bucket: &str, key: &str) -> S3Result<Arc<Object>> {
+    /// What is under a key, or was in this version.
+    pub(super) fn get(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Arc<Object>> {
+        self.read().get(bucket).ok_or_else(no_such_bucket)?.get(key, version)
+    }
+
+    /// Version of what is under a key, where versioning is enabled.
+    pub(super) fn version(&self, bucket: &str, key: &str) -> Option<String> {
+        self.read().get(bucket)?.history.as_ref()?.newest(key)
+    }
+
+    /// All versions of a key, the oldest first; none for a delete marker.
+    pub(super) fn versions(&self, bucket: &str, key: &str) -> Vec<(String, Option<Arc<Object>>)> {
         let buckets = self.read();
-        let objects = buckets.get(bucket).ok_or_else(no_such_bucket)?;
-        objects.get(key).map(Arc::clone).ok_or_else(no_such_key)
+        let history = buckets.get(bucket).and_then(|bucket| bucket.history.as_ref());
+        history.map(|history| history.of(key)).unwrap_or_default()
     }
 
     pub(super) fn peek(&self, bucket: &str, key: &str) -> Option<Arc<Object>> {
-        self.read().get(bucket)?.get(key).map(Arc::clone)
+        self.read().get(bucket)?.objects.get(key).map(Arc::clone)
     }
 
     pub(super) fn remove(&self, bucket: &str, key: &str) -> bool {
-        self.write().get_mut(bucket).is_some_and(|objects| objects.remove(key).is_some())
+        self.write().get_mut(bucket).is_some_and(|bucket| {
+            let was_there = bucket.objects.contains_key(key);
+            drop(bucket.remove(key, None));
+            was_there
+        })
     }
 
     pub(super) fn keys(&self, bucket: &str) -> Vec<String> {
-        self.read().get(bucket).map(|objects| objects.keys().cloned().collect()).unwrap_or_default()
+        self.read().get(bucket).map(|bucket| bucket.objects.keys().cloned().collect()).unwrap_or_default()
     }
 
     pub(super) fn len(&self, bucket: &str) -> usize {
-        self.read().get(bucket).map_or(0, BTreeMap::len)
+        self.read().get(bucket).map_or(0, |bucket| bucket.objects.len())
     }
 
     pub(super) fn list(&self, bucket: &str, query: &Query<'_>) -> S3Result<Page> {
         let buckets = self.read();
-        Ok(page(buckets.get(bucket).ok_or_else(no_such_bucket)?, query))
+        Ok(page(&buckets.get(bucket).ok_or_else(no_such_bucket)?.objects, query))
     }
 }
 
-fn page(objects: &Bucket, query: &Query<'_>) -> Page {
+fn page(objects: &Keys, query: &Query<'_>) -> Page {
     let mut page = Page::default();
     let mut lower = match query.from {
         Begin::After(key) if key >= query.prefix => Bound::Excluded(key.to_owned()),
@@ -344,12 +431,12 @@ pub(super) fn precondition_failed() -> S3Error {
 mod tests {
     use super::*;
 
-    fn bucket(keys: &[&str]) -> Bucket {
+    fn bucket(keys: &[&str]) -> Keys {
         let object = |_: &&str| Arc::new(Object::new(Bytes::new(), Attributes::default()));
         keys.iter().map(|key| ((*key).to_owned(), object(key))).collect()
     }
 
-    fn walk(objects: &Bucket, delimiter: Option<&str>, limit: usize) -> Vec<String> {
+    fn walk(objects: &Keys, delimiter: Option<&str>, limit: usize) -> Vec<String> {
         let mut seen = Vec::new();
         let mut last: Option<(String, bool)> = None;
         loop {

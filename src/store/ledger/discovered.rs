@@ -1,5 +1,7 @@
 //! Writing down what a listing found.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use crate::config::feed::Feed;
@@ -41,11 +43,16 @@ impl Ledger {
     /// a re-upload of the same bytes from being lost: a version that had gone missing or had been superseded is
     /// pending again, and one that was loaded and disposed of has its disposal re-armed. S3's clock has whole
     /// seconds, so a version that is back may look as old as it was: then it is revived too, at a pace that slows
-    /// down with each attempt, because the page may as well be stale. The conditional GET tells which.
+    /// down with each attempt, because the page may as well be stale. The conditional GET tells which. A version that
+    /// is listed an hour after it was disposed of was not disposed of, whatever the store said: no page is that old.
     pub async fn record(&self, feed: &Feed, found: &[Found], channel: Channel) -> Result<Recorded, StoreError> {
         if found.is_empty() {
             return Ok(Recorded::default());
         }
+        // Some stores show a key twice on one page. Twice in one INSERT it would be an error, and so for ever.
+        let mut seen = HashSet::new();
+        let found: Vec<&Found> =
+            found.iter().filter(|one| seen.insert((one.listed.key.as_str(), one.listed.version()))).collect();
         let keys: Vec<&str> = found.iter().map(|one| one.listed.key.as_str()).collect();
         let versions: Vec<String> = found.iter().map(|one| one.listed.version()).collect();
         let etags: Vec<&str> = found.iter().map(|one| one.listed.etag.as_str()).collect();
@@ -112,12 +119,13 @@ const RECORD: &str = "-- ledger::record
         SELECT p.* FROM page p
           LEFT JOIN LATERAL (
                -- OFFSET 0: see `older` below.
-               SELECT i.state, i.visible_at, i.disposal FROM keyfall.objects i
+               SELECT i.state, i.visible_at, i.disposal, i.disposed_at FROM keyfall.objects i
                 WHERE i.feed = $1 AND i.bucket = $2 AND i.key = p.key AND i.version = p.version OFFSET 0) o ON true
          WHERE o.state IS NULL
             OR p.reason IS NULL
                AND (o.state IN ('missing', 'superseded') AND p.visible_at >= o.visible_at
-                    OR o.state = 'loaded' AND o.disposal = 'done' AND p.visible_at > o.visible_at)
+                    OR o.state = 'loaded' AND o.disposal = 'done'
+                       AND (p.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
     ), written AS (
         INSERT INTO keyfall.objects AS o
                (feed, bucket, key, version, etag, size, series, key_time, visible_at, discovered_by, state, reason,
@@ -138,7 +146,8 @@ const RECORD: &str = "-- ledger::record
                visible_at = excluded.visible_at
          WHERE excluded.reason IS NULL
            AND (o.state IN ('missing', 'superseded') AND excluded.visible_at >= o.visible_at
-                OR o.state = 'loaded' AND o.disposal = 'done' AND excluded.visible_at > o.visible_at)
+                OR o.state = 'loaded' AND o.disposal = 'done'
+                   AND (excluded.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
         RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, (o.xmax = 0) AS inserted
     ), older AS MATERIALIZED (
         -- OFFSET 0 keeps the look-up by key a look-up: left to itself, the planner joins the page with every open row
