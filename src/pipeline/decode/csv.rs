@@ -15,6 +15,7 @@ use crate::domain::record::Position;
 
 use super::guard::{Guard, LimitError, Mark, RecordStart};
 use super::plan::Plan;
+use super::quotes::Malformed;
 use super::{DecodeError, Decoded, Decoding, Piece};
 
 /// Frames of this size were fastest: at 64 KiB the backend waits for us too often, at 1 MiB we wait for it.
@@ -130,7 +131,10 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
 
     /// Reads the next record; false at the proper end of the data.
     async fn next(&mut self) -> Result<bool, Failure> {
-        let found = self.reader.read_byte_record(&mut self.record).await.map_err(split)?;
+        let found = match self.reader.read_byte_record(&mut self.record).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.cause(split(error))),
+        };
         let (byte, line) = self.record.position().map_or((self.end, 1), |at| (at.byte(), at.line()));
         self.position = Position { record: self.count + 1, line, byte };
         self.check_quotes()?;
@@ -154,16 +158,39 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
     #[inline]
     fn check_quotes(&self) -> Result<(), DecodeError> {
         match self.reader.get_ref().malformed() {
-            Some(malformed) if malformed.byte < self.reader.position().byte() => {
-                // Where the first field is no CSV, it is JSON: an object, or an array of them.
-                let first = self.record.get(0).unwrap_or_default();
-                if self.position.byte == 0 && matches!(first, [b'{' | b'[', ..]) {
-                    return Err(DecodeError::Format("JSON"));
-                }
-                Err(super::bad(self.exact(self.position), None, "E-CSV-QUOTE", malformed.offence.reason()))
+            Some(malformed) if malformed.byte < self.reader.position().byte() && self.is_within_cap(malformed) => {
+                Err(self.misplaced(malformed, self.position))
             }
             _ => Ok(()),
         }
+    }
+
+    /// A record that is too long because of a misplaced quote is blamed for the quote. Which of the two comes first in
+    /// the object decides, so that what is said does not depend on how the bytes arrived.
+    fn cause(&self, failure: Failure) -> Failure {
+        let is_too_long = matches!(&failure, Failure::Io(error) if matches!(
+            error.get_ref().and_then(|inner| inner.downcast_ref()),
+            Some(LimitError::Record { .. })
+        ));
+        match self.reader.get_ref().malformed() {
+            Some(malformed) if is_too_long && self.is_within_cap(malformed) => {
+                let (byte, line) = self.start.get();
+                self.misplaced(malformed, Position { record: self.count + 1, line, byte }).into()
+            }
+            _ => failure,
+        }
+    }
+
+    fn is_within_cap(&self, malformed: Malformed) -> bool {
+        malformed.byte.saturating_sub(self.end) <= self.limits.max_record_bytes
+    }
+
+    fn misplaced(&self, malformed: Malformed, position: Position) -> DecodeError {
+        // Where the first field is no CSV, it is JSON: an object, or an array of them.
+        if position.byte == 0 && matches!(self.reader.get_ref().first_byte(), Some(b'{' | b'[')) {
+            return DecodeError::Format("JSON");
+        }
+        super::bad(self.exact(position), None, "E-CSV-QUOTE", malformed.offence.reason())
     }
 
     /// Where the record begins, line ends before it left out. Only errors need to know.

@@ -77,6 +77,11 @@ impl RecordStart {
         self.byte.store(byte, Ordering::Relaxed);
         self.line.store(line, Ordering::Relaxed);
     }
+
+    /// Byte and line.
+    pub fn get(&self) -> (u64, u64) {
+        (self.byte.load(Ordering::Relaxed), self.line.load(Ordering::Relaxed))
+    }
 }
 
 /// The guard.
@@ -163,6 +168,11 @@ impl<R: AsyncRead> Guard<R> {
         self.quotes.found()
     }
 
+    /// The first byte of the object, a byte order mark left out.
+    pub fn first_byte(&self) -> Option<u8> {
+        self.quotes.first_byte()
+    }
+
     /// Where the record really begins whose predecessor ended at this byte and line: the reader counts line ends and
     /// blank lines in front of a record, also the second half of a CRLF, as part of it.
     pub fn skip_line_ends(&self, byte: u64, line: u64) -> (u64, u64) {
@@ -175,9 +185,9 @@ impl<R: AsyncRead> Guard<R> {
     /// The reader asks for more only when it has parsed all it had: what was delivered since the last record's
     /// end is one unfinished record.
     fn check_record(&self) -> Result<(), LimitError> {
-        let byte = self.start.byte.load(Ordering::Relaxed);
+        let (byte, line) = self.start.get();
         if self.delivered.saturating_sub(byte) > self.max_record {
-            let (byte, line) = self.skip_line_ends(byte, self.start.line.load(Ordering::Relaxed));
+            let (byte, line) = self.skip_line_ends(byte, line);
             return Err(LimitError::Record { line, byte, cap: self.max_record });
         }
         Ok(())
@@ -260,7 +270,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
         if read > 0 {
-            let start = (self.start.byte.load(Ordering::Relaxed), self.start.line.load(Ordering::Relaxed));
+            let start = self.start.get();
             let at = self.delivered;
             let piece = buf.filled().get(before..).unwrap_or_default();
             self.seen.replace(start, at, piece);

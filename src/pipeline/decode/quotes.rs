@@ -68,6 +68,7 @@ pub struct Quotes {
     /// The byte that an escape character protects, as an offset in the object.
     escaped: Option<u64>,
     found: Option<Malformed>,
+    first: Option<u8>,
 }
 
 impl Quotes {
@@ -81,13 +82,18 @@ impl Quotes {
             escapes: spread(csv.escape.unwrap_or(quote)),
         });
         // The first field begins as after a line end.
-        Self { marks, is_inside: false, before: b'\n', is_closing: false, escaped: None, found: None }
+        Self { marks, is_inside: false, before: b'\n', is_closing: false, escaped: None, found: None, first: None }
     }
 
     /// The first offence in the bytes so far.
     #[inline]
     pub const fn found(&self) -> Option<Malformed> {
         self.found
+    }
+
+    /// The first byte looked at, a byte order mark left out.
+    pub const fn first_byte(&self) -> Option<u8> {
+        self.first
     }
 
     /// Looks at the next piece, which begins at byte `at` of the object.
@@ -100,6 +106,7 @@ impl Quotes {
             _ => (at, piece),
         };
         let (Some(&first), Some(&last)) = (piece.first(), piece.last()) else { return };
+        self.first = self.first.or(Some(first));
         self.found = if std::mem::take(&mut self.is_closing) && !marks.may_follow(first) {
             Some(Malformed { byte: at, offence: Offence::TextAfterQuote })
         } else {
