@@ -67,6 +67,8 @@ async fn too_little_memory(trial: Trial) -> Report {
     let Some(enough) = MemoryGroup::create("enough") else {
         return Report { hits: Vec::new(), note: "SKIPPED: no memory cgroup (version 1) can be made here".to_owned() };
     };
+    // Both before the program, so that they are removed after it, whatever happens.
+    let scarce = MemoryGroup::create("scarce").expect("a second group");
     let mut settings = Settings::new(Disposal::Delete);
     "max = 8\ngroup_objects = 1".clone_into(&mut settings.workers);
     let mut keyfall = lab.keyfall("a", &settings);
@@ -88,7 +90,6 @@ async fn too_little_memory(trial: Trial) -> Report {
     keyfall.stop().await;
 
     // Less than the load takes, and enough to start: the kernel kills it in the middle of its work.
-    let scarce = MemoryGroup::create("scarce").expect("a second group");
     let limit = (idle + (busy - idle) / 4) * 1024;
     scarce.limit(limit);
     scarce.enter(&mut keyfall);
