@@ -21,8 +21,6 @@ use crate::oracle::{Body, Fate, Oracle, TABLE, Version, sha256};
 pub(crate) const BUCKET: &str = "drop";
 /// Where the archive lies in it.
 pub(crate) const ARCHIVE: &str = "archive/";
-/// A lease in all trials: the shortest that the configuration takes.
-pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// What happens to loaded objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,11 +186,6 @@ impl Lab {
 
     pub(crate) fn directory(&self) -> &std::path::Path {
         self.directory.path()
-    }
-
-    /// Number of the next event in the order that S3, proxy and failpoints share.
-    pub(crate) fn now(&self) -> u64 {
-        self.sequence.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// The secret of the database address, which must not be seen anywhere.

@@ -43,7 +43,8 @@ const SENT: [(&str, &str, &str); 9] = [
     ("src/store/ledger.rs", "query", "&statement"),
     ("src/store/ledger.rs", "query", "sql"),
     ("src/store/ledger/feeds.rs", "seconds_since", "sql"),
-    ("src/store/migrate.rs", "migrate", "&format!"),
+    ("src/store/migrate.rs", "migrate", "&lock"),
+    ("src/store/pool.rs", "refuse_pooler", "&format!"),
 ];
 
 /// A call found in the code of a file: the function it stands in and the call's own text, literals included.
