@@ -33,7 +33,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 8] = [
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 9] = [
+const SENT: [(&str, &str, &str); 10] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
     ("src/store/copy.rs", "begin", "&sql"),
     ("src/store/copy.rs", "commit", "&fence"),

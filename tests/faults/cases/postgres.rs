@@ -116,9 +116,9 @@ async fn held_in_copy(lab: &mut Lab, settings: &Settings) -> (Keyfall, Gate) {
 const UNDO_ONCE: &str = "CREATE TABLE undone (id bigint);
     CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF NEW.state = 'loaded' AND OLD.state = 'leased' AND (SELECT count(*) FROM undone) < 1 THEN
-            INSERT INTO undone VALUES (NEW.id);
-            DELETE FROM items WHERE _object_id = NEW.id;
+        IF NEW.state = 'loaded' AND OLD.state = 'leased' AND (SELECT count(*) FROM public.undone) < 1 THEN
+            INSERT INTO public.undone VALUES (NEW.id);
+            DELETE FROM public.items WHERE _object_id = NEW.id;
             UPDATE keyfall.objects SET state = 'leased', lease_expires_at = OLD.lease_expires_at,
                    disposal = 'none', loaded_at = NULL WHERE id = NEW.id;
         END IF;
