@@ -170,13 +170,18 @@ impl Keyfall {
         }
     }
 
-    /// Waits until a probe gets this status; answers the body.
-    pub(crate) async fn answers(&self, path: &str, status: u16) -> String {
+    /// Waits until a probe gets this status.
+    pub(crate) async fn answers(&self, path: &str, status: u16) {
+        self.answers_with(path, status, &[]).await;
+    }
+
+    /// Waits until a probe gets this status with a body that holds all these texts.
+    pub(crate) async fn answers_with(&self, path: &str, status: u16, texts: &[&str]) {
         let begun = Instant::now();
         loop {
             let answer = self.http(path).await;
             match answer {
-                Some((code, body)) if code == status => return body,
+                Some((code, body)) if code == status && texts.iter().all(|text| body.contains(text)) => return,
                 other => assert!(begun.elapsed() < DEADLINE, "{path} answers {other:?}, not {status}: {}", self.log()),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
