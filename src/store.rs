@@ -5,6 +5,7 @@
 pub mod bell;
 pub mod catalog;
 pub mod copy;
+mod deadline;
 pub mod encode;
 pub mod error;
 pub mod identifier;

@@ -92,7 +92,6 @@ impl Catalog {
 
 /// Reads a table's shape and refuses tables that cannot be loaded safely.
 pub async fn read_shape(pools: &Pools, table: &TableName) -> Result<Shape, StoreError> {
-    let client = pools.ledger().await?;
     let sql = format!(
         "-- catalog::read_table
          SELECT c.oid, c.relkind::text, c.relpersistence::text, row_security_active(c.oid),
@@ -102,8 +101,8 @@ pub async fn read_shape(pools: &Pools, table: &TableName) -> Result<Shape, Store
            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE n.nspname = $1 AND c.relname = $2"
     );
-    let found = client.query_opt(&sql, &[&table.schema, &table.table]).await?;
-    let Some(row) = found else {
+    let found = pools.query(&sql, &[&table.schema, &table.table]).await?;
+    let Some(row) = found.into_iter().next() else {
         return Err(target(
             format!("table {} does not exist", quoted_table(table)),
             "create the table, or correct `table` in the feed",
@@ -113,10 +112,10 @@ pub async fn read_shape(pools: &Pools, table: &TableName) -> Result<Shape, Store
     let oid: u32 = row.try_get(0)?;
     let fingerprint: String = row.try_get(5)?;
 
-    let rows = client.query(READ_COLUMNS, &[&oid]).await?;
+    let rows = pools.query(READ_COLUMNS, &[&oid]).await?;
     let mut columns = Vec::with_capacity(rows.len());
     for row in &rows {
-        columns.push(read_column(&client, row).await?);
+        columns.push(read_column(pools, row).await?);
     }
     let has = |name: &str| columns.iter().any(|column: &Column| column.name == name && column.kind == ColumnType::Int8);
     let (has_object_id, has_record_no) = (has(OBJECT_ID_COLUMN), has(RECORD_NO_COLUMN));
@@ -170,7 +169,7 @@ const READ_COLUMNS: &str = "-- catalog::read_columns
      WHERE t.typtype <> 'd'
      ORDER BY b.attnum";
 
-async fn read_column(client: &tokio_postgres::Client, row: &Row) -> Result<Column, StoreError> {
+async fn read_column(pools: &Pools, row: &Row) -> Result<Column, StoreError> {
     let oid: u32 = row.try_get(1)?;
     let typmod: i32 = row.try_get(2)?;
     let typtype: String = row.try_get(3)?;
@@ -180,14 +179,14 @@ async fn read_column(client: &tokio_postgres::Client, row: &Row) -> Result<Colum
     let not_null: bool = row.try_get(6)?;
     // `int2vector` and `oidvector` call themselves arrays and are none.
     let kind = if category == "A" && element != 0 && !matches!(oid, 22 | 30) {
-        let labels = labels(client, element, element_typtype.as_deref().unwrap_or_default()).await?;
+        let labels = labels(pools, element, element_typtype.as_deref().unwrap_or_default()).await?;
         let inner = ColumnType::from_catalog(element, typmod, labels);
         match inner {
             ColumnType::Other => ColumnType::Other,
             inner => ColumnType::Array { element: Box::new(inner), element_oid: element },
         }
     } else {
-        let labels = labels(client, oid, &typtype).await?;
+        let labels = labels(pools, oid, &typtype).await?;
         ColumnType::from_catalog(oid, typmod, labels)
     };
     Ok(Column {
@@ -200,13 +199,12 @@ async fn read_column(client: &tokio_postgres::Client, row: &Row) -> Result<Colum
 }
 
 /// The labels of an enum type, none for any other.
-async fn labels(client: &tokio_postgres::Client, oid: u32, typtype: &str) -> Result<Option<Vec<String>>, StoreError> {
+async fn labels(pools: &Pools, oid: u32, typtype: &str) -> Result<Option<Vec<String>>, StoreError> {
     if typtype != "e" {
         return Ok(None);
     }
-    let rows = client
-        .query("SELECT enumlabel::text FROM pg_enum WHERE enumtypid = $1 ORDER BY enumsortorder", &[&oid])
-        .await?;
+    let rows =
+        pools.query("SELECT enumlabel::text FROM pg_enum WHERE enumtypid = $1 ORDER BY enumsortorder", &[&oid]).await?;
     Ok(Some(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?))
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use deadpool_postgres::Object;
 use futures::SinkExt;
-use tokio::time::timeout;
 use tokio_postgres::{CopyInSink, SimpleQueryMessage};
 use uuid::Uuid;
 
@@ -18,6 +17,7 @@ use crate::domain::lease::Lease;
 use crate::failpoint::{self, Point};
 
 use super::catalog::{FINGERPRINT, Shape};
+use super::deadline::bounded;
 use super::encode;
 use super::error::StoreError;
 use super::identifier::{quoted, quoted_table};
@@ -189,17 +189,6 @@ impl Rows<'_> {
         let copied = bounded("end of COPY", self.stall * 10, self.sink.as_mut().finish()).await?;
         failpoint::reach(Point::CopyFinished).await?;
         Ok(copied)
-    }
-}
-
-async fn bounded<T>(
-    what: &'static str,
-    deadline: Duration,
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, StoreError> {
-    match timeout(deadline, work).await {
-        Ok(result) => Ok(result?),
-        Err(_elapsed) => Err(StoreError::Timeout { what, seconds: deadline.as_secs() }),
     }
 }
 

@@ -36,7 +36,7 @@ pub struct LedgerSchema {
 
 /// Logs in and looks around.
 pub async fn server(pools: &Pools) -> Result<Server, StoreError> {
-    let row = pools.ledger().await?.query_one(SERVER, &[&TELLTALE]).await?;
+    let row = pools.query_one(SERVER, &[&TELLTALE]).await?;
     let settings: Vec<(String, bool)> =
         vec![("fsync".to_owned(), row.try_get(4)?), ("full_page_writes".to_owned(), row.try_get(5)?)];
     Ok(Server {
@@ -51,20 +51,19 @@ pub async fn server(pools: &Pools) -> Result<Server, StoreError> {
 
 /// The schema version of the ledger; none where there is no ledger.
 pub async fn ledger_version(pools: &Pools) -> Result<Option<u32>, StoreError> {
-    let client = pools.ledger().await?;
-    let exists: bool = client.query_one(HISTORY_EXISTS, &[]).await?.try_get(0)?;
+    let exists: bool = pools.query_one(HISTORY_EXISTS, &[]).await?.try_get(0)?;
     if !exists {
         return Ok(None);
     }
     let version: Option<i32> =
-        client.query_one("SELECT max(version) FROM keyfall.schema_history", &[]).await?.try_get(0)?;
+        pools.query_one("SELECT max(version) FROM keyfall.schema_history", &[]).await?.try_get(0)?;
     Ok(version.map(i32::unsigned_abs))
 }
 
 /// The ledger's schema and rights.
 pub async fn ledger(pools: &Pools) -> Result<LedgerSchema, StoreError> {
-    let may_migrate: bool = pools.ledger().await?.query_one(MAY_MIGRATE, &[]).await?.try_get(0)?;
-    let schema_usable: bool = pools.ledger().await?.query_one(SCHEMA_USABLE, &[]).await?.try_get(0)?;
+    let may_migrate: bool = pools.query_one(MAY_MIGRATE, &[]).await?.try_get(0)?;
+    let schema_usable: bool = pools.query_one(SCHEMA_USABLE, &[]).await?.try_get(0)?;
     if !schema_usable {
         return Ok(LedgerSchema {
             version: None,
@@ -72,7 +71,7 @@ pub async fn ledger(pools: &Pools) -> Result<LedgerSchema, StoreError> {
             may_migrate,
         });
     }
-    let rows = pools.ledger().await?.query(LEDGER_RIGHTS, &[]).await?;
+    let rows = pools.query(LEDGER_RIGHTS, &[]).await?;
     let missing_rights = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     // Without the right to read it the version is unknown; the missing right says so.
     let version = match ledger_version(pools).await {
@@ -84,7 +83,7 @@ pub async fn ledger(pools: &Pools) -> Result<LedgerSchema, StoreError> {
 
 /// What the role lacks to load a table whose `filled` columns come from objects, such as `INSERT on public.jobs`.
 pub async fn missing_rights(pools: &Pools, shape: &Shape, filled: &[&str]) -> Result<Vec<String>, StoreError> {
-    let rows = pools.ledger().await?.query(TABLE_RIGHTS, &[&shape.oid, &filled]).await?;
+    let rows = pools.query(TABLE_RIGHTS, &[&shape.oid, &filled]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 

@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::domain::object::ObjectRef;
 
-use super::error::{StoreError, is_read_only};
+use super::error::StoreError;
 use super::pool::Pools;
 
 pub use choose::Chosen;
@@ -44,35 +44,13 @@ impl Ledger {
         self.query("SELECT 1", &[]).await.map(drop)
     }
 
-    /// One statement with our own deadline: a server that vanished must not hold its caller.
+    /// One statement of the ledger: the text is a constant.
     pub(super) async fn query(
         &self,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
-        let client = self.pools.ledger().await?;
-        // The server has the same deadline as statement_timeout; ours allows it to answer first.
-        let deadline = self.pools.statement_timeout() + std::time::Duration::from_secs(5);
-        let work = async {
-            let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, parameters).await
-        };
-        match tokio::time::timeout(deadline, work).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => {
-                let error = StoreError::from(error);
-                if is_read_only(&error) {
-                    // What was the primary may be a replica now: the next connection resolves the name again.
-                    drop(deadpool_postgres::Object::take(client));
-                }
-                Err(error)
-            }
-            Err(_elapsed) => {
-                // The connection still waits for an answer: it must not serve anybody else.
-                drop(deadpool_postgres::Object::take(client));
-                Err(StoreError::Timeout { what: "a ledger statement", seconds: deadline.as_secs() })
-            }
-        }
+        self.pools.query(sql, parameters).await
     }
 }
 

@@ -13,7 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::domain::verdict::Verdict;
 use crate::failpoint::{self, Point};
 
+use super::deadline::bounded;
 use super::error::{StoreError, chain, from_server};
+use super::inspect::ledger_version;
 use super::pool::Pools;
 
 /// History table of the migrations themselves.
@@ -48,11 +50,11 @@ fn migrations() -> Result<Vec<Migration>, StoreError> {
 pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
     let (holder, _holder_task) = connect(pools).await?;
     // Before anything is written: what a pooler would break is found out here.
-    Pools::refuse_pooler(&holder).await?;
+    let deadline = pools.statement_timeout() + GRACE;
+    bounded("a session setting", deadline, Pools::refuse_pooler(&holder)).await?;
     let (mut client, _client_task) = connect(pools).await?;
     let newest = newest()?;
-    let deadline = pools.statement_timeout() + GRACE;
-    match bounded(deadline, "the ledger's version", applied_version(&client)).await? {
+    match bounded("the ledger's version", deadline, applied_version(&client)).await? {
         Some(version) if version == newest => return Ok(Migrated { version: newest, applied: Vec::new() }),
         // Nothing of ours may write to a schema whose states it does not know, not even wait for its lock.
         Some(version) if version > newest => return Err(other_version(version, newest)),
@@ -62,20 +64,17 @@ pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
     // Held until `holder` is dropped. Were this connection lost, a second instance could start as well: it would
     // fail on the history table's primary key, and its half migration would roll back.
     let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
-    bounded(deadline, "the migrations' lock", async { Ok(holder.batch_execute(&lock).await?) }).await?;
-    bounded(deadline, "CREATE SCHEMA", async {
-        Ok(client.batch_execute("CREATE SCHEMA IF NOT EXISTS keyfall").await?)
-    })
-    .await?;
+    bounded("the migrations' lock", deadline, holder.batch_execute(&lock)).await?;
+    bounded("CREATE SCHEMA", deadline, client.batch_execute("CREATE SCHEMA IF NOT EXISTS keyfall")).await?;
     failpoint::reach(Point::MigrateLocked).await?;
     let mut runner = Runner::new(&migrations()?);
     runner.set_migration_table_name(HISTORY);
-    let report = bounded(deadline * RUN, "the migrations", async {
+    let report = bounded("the migrations", deadline * RUN, async {
         runner.run_async(&mut client).await.map_err(|error| failed(&error))
     })
     .await?;
     failpoint::reach(Point::MigrateApplied).await?;
-    bounded(deadline, "COMMIT", async { Ok(holder.batch_execute("COMMIT").await?) }).await?;
+    bounded("COMMIT", deadline, holder.batch_execute("COMMIT")).await?;
     let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
     Ok(Migrated { version: newest, applied })
 }
@@ -83,8 +82,7 @@ pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
 /// Whether the ledger has exactly the schema this program knows.
 pub async fn verify(pools: &Pools) -> Result<(), StoreError> {
     let newest = newest()?;
-    let client = pools.ledger().await?;
-    match applied_version(&client).await? {
+    match ledger_version(pools).await? {
         Some(version) if version == newest => Ok(()),
         Some(version) => Err(other_version(version, newest)),
         None => Err(mismatch("the database has no keyfall ledger yet".to_owned())),
@@ -93,16 +91,6 @@ pub async fn verify(pools: &Pools) -> Result<(), StoreError> {
 
 fn newest() -> Result<u32, StoreError> {
     Ok(migrations()?.iter().map(|migration| migration.version().unsigned_abs()).max().unwrap_or(0))
-}
-
-/// One exchange with our own deadline: a server that vanished, or never was one, must not hold the start.
-async fn bounded<T>(
-    deadline: Duration,
-    what: &'static str,
-    exchange: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let late = |_elapsed| StoreError::Timeout { what, seconds: deadline.as_secs() };
-    tokio::time::timeout(deadline, exchange).await.map_err(late)?
 }
 
 fn other_version(database: u32, program: u32) -> StoreError {

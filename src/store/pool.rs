@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::{ChannelBinding as PgChannelBinding, SslMode as PgSslMode, SslNegotiation};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, SimpleQueryMessage};
 
 use crate::config::database::{ChannelBinding, Database};
 
-use super::error::StoreError;
+use super::deadline::bounded;
+use super::error::{StoreError, is_read_only};
 use super::login::Opener;
 
 /// A setting of ours that no server has by itself: where it is missing, all are.
@@ -63,6 +65,32 @@ impl Pools {
         Ok(self.ledger.get().await?)
     }
 
+    /// One statement outside the loads, with a deadline of ours: a server that vanished must not hold its caller.
+    pub(super) async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        let client = self.ledger().await?;
+        // The server has the same deadline as statement_timeout; ours allows it to answer first.
+        let deadline = self.statement_timeout + Duration::from_secs(5);
+        let work = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        };
+        let answer = bounded("a ledger statement", deadline, work).await;
+        match &answer {
+            // It still waits for an answer: it must not serve anybody else.
+            Err(StoreError::Timeout { .. }) => drop(Object::take(client)),
+            // What was the primary may be a replica now: the next connection resolves the name again.
+            Err(error) if is_read_only(error) => drop(Object::take(client)),
+            _ => {}
+        }
+        answer
+    }
+
+    /// The same where the answer has exactly one row.
+    pub(super) async fn query_one(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row, StoreError> {
+        let row = self.query(sql, parameters).await?.into_iter().next();
+        row.ok_or_else(|| StoreError::Connection { detail: "the server answered without a row".to_owned() })
+    }
+
     /// A connection for one load; see [`super::copy::Load`] for how it is given back.
     pub async fn load(&self) -> Result<Object, StoreError> {
         Ok(self.loads.get().await?)
@@ -83,11 +111,7 @@ impl Pools {
     > {
         // The driver's own deadline ends with the TCP connect: looking the host up, TLS and the login are waited for
         // without one, and whoever accepts and stays silent would hold the start of the daemon for ever.
-        let login = self.direct.connect(self.opener.clone());
-        match tokio::time::timeout(self.connect_timeout, login).await {
-            Ok(connected) => Ok(connected?),
-            Err(_elapsed) => Err(StoreError::Timeout { what: "a login", seconds: self.connect_timeout.as_secs() }),
-        }
+        bounded("a login", self.connect_timeout, self.direct.connect(self.opener.clone())).await
     }
 
     /// Refuses a connection that lost the session settings sent with the login: a pooler between us and the server
