@@ -45,8 +45,9 @@ gate S03 "keys never become file paths; an archive key is prefix and key" \
     tidy::security::modules_that_handle_keys_know_neither_files_nor_programs \
     it::hostile::a_key_forges_no_log_line_and_its_archive_key_is_the_prefix_and_the_key
 gate S05 "everything an object can claim is capped, exactly" \
-    it::input::caps_hold_at_their_exact_limit \
-    it::input::a_line_of_a_gigabyte_ends_at_the_record_cap_quickly_and_in_little_memory \
+    it::corpus::csv_streamed_one_by_one \
+    it::corpus::bombs_in_bounded_memory \
+    it::corpus::endless_lines_within_the_caps_that_hold_by_default \
     config::default_toml_names_every_key_and_states_every_default
 gate S06 "a panic unwinds in every profile" \
     tidy::security::a_panic_unwinds_in_every_profile
