@@ -438,7 +438,7 @@ async fn not_durable(trial: Trial) -> Report {
     keyfall.start();
     let ended = "SELECT count(*) FROM (SELECT FROM keyfall.feeds WHERE paused_by = 'halt'
                  UNION ALL SELECT FROM keyfall.objects WHERE state = 'loaded' LIMIT 1) x";
-    until_ready_is(&keyfall, 200).await;
+    keyfall.says("started").await;
     lab.until_count(ended, 1).await;
     let reason =
         "SELECT count(*) FROM keyfall.feeds WHERE paused_reason LIKE '%unlogged%' AND paused_advice LIKE '%LOGGED%'";
