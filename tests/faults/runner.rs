@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -10,6 +11,9 @@ use tokio::task::{JoinError, JoinSet};
 use crate::case::{Case, Report, Trial};
 use crate::cases;
 use crate::register;
+
+/// Cases that this machine could not run: told apart from those that passed.
+static NOT_RUN: AtomicUsize = AtomicUsize::new(0);
 
 tokio::task_local! {
     static RUNNING: String;
@@ -67,7 +71,9 @@ pub(crate) fn main() -> ExitCode {
     }
     let failed = failed + usize::from(lagging.is_some());
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {verdict}. {passed} passed; {failed} failed; seed {}", arguments.seed);
+    let not_run = NOT_RUN.load(Ordering::Relaxed);
+    let passed = passed - not_run;
+    println!("\ntest result: {verdict}. {passed} passed; {failed} failed; {not_run} not run; seed {}", arguments.seed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -175,6 +181,9 @@ async fn run_one(case: &Case, trial: Trial, width: usize) -> bool {
             ("FAIL", format!("not finished after {} s", case.longest.as_secs()))
         }
     };
+    if word == "----" {
+        NOT_RUN.fetch_add(1, Ordering::Relaxed);
+    }
     println!("{word} {:<width$}  {}  [{detail}]  seed {seed}  {seconds:.1} s", case.id, case.title);
     word != "FAIL"
 }
