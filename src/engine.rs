@@ -135,7 +135,8 @@ impl Engine {
             Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.wake), self.tracker.clone());
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("dispatcher", stop.clone(), async move || dispatcher.run(&stop).await));
-        self.tracker.spawn(bell::listen(self.pools.clone(), Arc::clone(&shared.wake), self.stop.clone()));
+        let (pools, wake, stop) = (self.pools.clone(), Arc::clone(&shared.wake), self.stop.clone());
+        self.tracker.spawn(kept_up("bell", stop.clone(), async move || bell::listen(&pools, &wake, &stop).await));
         // Not in the tracker: renewal must outlast the loads that the tracker waits for.
         let (ledger, held, let_go) = (self.ledger.clone(), shared.held.clone(), self.let_go.clone());
         let lease = config.workers.lease;

@@ -3,7 +3,6 @@
 //! Only a shortcut: every dispatcher looks into the ledger each second anyway, so a lost notification, or a pooler that
 //! cannot carry `LISTEN`, costs latency and nothing else.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream;
@@ -29,10 +28,10 @@ impl Ledger {
 }
 
 /// Rings `wake` for every notification until told to stop.
-pub async fn listen(pools: Pools, wake: Arc<Notify>, stop: CancellationToken) {
+pub async fn listen(pools: &Pools, wake: &Notify, stop: &CancellationToken) {
     let mut failures = 0;
     while !stop.is_cancelled() {
-        let ended = tokio::select! { () = stop.cancelled() => return, ended = listen_once(&pools, &wake) => ended };
+        let ended = tokio::select! { () = stop.cancelled() => return, ended = listen_once(pools, wake) => ended };
         if let Err(error) = ended {
             tracing::debug!(error = %error, "not listening for other instances' discoveries");
         }
