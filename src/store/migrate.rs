@@ -52,15 +52,15 @@ pub async fn migrate(pools: &Pools) -> Result<Migrated, StoreError> {
     // Before anything is written: what a pooler would break is found out here.
     let deadline = pools.statement_timeout() + GRACE;
     bounded("a session setting", deadline, Pools::refuse_pooler(&holder)).await?;
-    let (mut client, _client_task) = connect(pools).await?;
     let newest = newest()?;
-    match bounded("the ledger's version", deadline, applied_version(&client)).await? {
+    match ledger_version(pools).await? {
         Some(version) if version == newest => return Ok(Migrated { version: newest, applied: Vec::new() }),
         // Nothing of ours may write to a schema whose states it does not know, not even wait for its lock.
         Some(version) if version > newest => return Err(other_version(version, newest)),
         _ => {}
     }
 
+    let (mut client, _client_task) = connect(pools).await?;
     // Held until `holder` is dropped. Were this connection lost, a second instance could start as well: it would
     // fail on the history table's primary key, and its half migration would roll back.
     let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})");
@@ -95,17 +95,6 @@ fn newest() -> Result<u32, StoreError> {
 
 fn other_version(database: u32, program: u32) -> StoreError {
     mismatch(format!("the database has version {database}, this program knows {program}"))
-}
-
-async fn applied_version(client: &Client) -> Result<Option<u32>, StoreError> {
-    let exists: bool =
-        client.query_one("SELECT to_regclass('keyfall.schema_history') IS NOT NULL", &[]).await?.try_get(0)?;
-    if !exists {
-        return Ok(None);
-    }
-    let version: Option<i32> =
-        client.query_one("SELECT max(version) FROM keyfall.schema_history", &[]).await?.try_get(0)?;
-    Ok(version.map(i32::unsigned_abs))
 }
 
 async fn connect(pools: &Pools) -> Result<(Client, AbortOnDropHandle<()>), StoreError> {
