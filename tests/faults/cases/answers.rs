@@ -12,7 +12,7 @@ use crate::keyfall::Keyfall;
 use crate::lab::{BUCKET, Disposal, Lab, Settings, connect, key, within};
 use crate::oracle::{Body, Fate};
 
-use super::postgres::{STREAMED, assert_unblamed, attempts, data_directory, migrated, until, until_ready_is};
+use super::postgres::{STREAMED, assert_unblamed, attempts, data_directory, migrated, until};
 
 const PAUSED: &str = "SELECT count(*) FROM keyfall.feeds WHERE paused_by = 'halt'";
 
@@ -93,7 +93,7 @@ async fn no_connection_free(trial: Trial) -> Report {
     let held = keyfall.control.arm("copy.begun", 1, Strike::Hold(gate.clone()));
     keyfall.start();
     keyfall.says("53300").await;
-    until_ready_is(&keyfall, 503).await;
+    keyfall.answers("/readyz", 503).await;
     // One for the notifications, one at least for the ledger: four loads cannot share what is left.
     fillers.truncate(fillers.len() - 4);
     keyfall.says("E-PG-53300").await;
@@ -281,7 +281,7 @@ async fn login_and_right_withdrawn(trial: Trial) -> Report {
     lab.put(1..3, 3);
     keyfall.says("28P01").await;
     let logins = lab.proxy.accepted();
-    until_ready_is(&keyfall, 503).await;
+    keyfall.answers("/readyz", 503).await;
     // A wrong password must not be tried at full speed: some servers lock the role for that.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let logins = lab.proxy.accepted() - logins;
@@ -289,7 +289,7 @@ async fn login_and_right_withdrawn(trial: Trial) -> Report {
     lab.expect_count("28P01", seen(&keyfall, "28P01"), 1);
     lab.execute(&format!("ALTER ROLE {user} PASSWORD '{}'", lab.password())).await;
     lab.until_state("loaded", 3).await;
-    until_ready_is(&keyfall, 200).await;
+    keyfall.answers("/readyz", 200).await;
 
     lab.execute(&format!("REVOKE INSERT ON items FROM {user}")).await;
     lab.put(3..5, 3);

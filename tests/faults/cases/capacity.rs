@@ -15,7 +15,7 @@ use crate::lab::{BUCKET, Disposal, Lab, Settings, key, within};
 use crate::oracle::Body;
 
 use super::answers::{ITEMS_LOADED, OTHERS_LOADED, put_others, with_other};
-use super::postgres::{STREAMED, assert_unblamed, attempts, both, data_directory, migrated, until, until_ready_is};
+use super::postgres::{STREAMED, assert_unblamed, attempts, both, data_directory, migrated, until};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -146,7 +146,7 @@ async fn log_disk_full(trial: Trial) -> Report {
     lab.server().start_again().expect("the server starts");
     lab.until_state("loaded", 3).await;
     assert_unblamed(&lab).await;
-    until_ready_is(&keyfall, 200).await;
+    keyfall.answers("/readyz", 200).await;
     lab.verify(&mut [&mut keyfall]).await
 }
 

@@ -64,15 +64,6 @@ pub(super) async fn attempts(lab: &Lab) -> i64 {
     lab.count("SELECT sum(attempt)::bigint FROM keyfall.objects").await
 }
 
-/// Waits until the program's readiness has this status.
-pub(super) async fn until_ready_is(keyfall: &Keyfall, status: u16) {
-    let begun = Instant::now();
-    while keyfall.http("/readyz").await.is_none_or(|(now, _)| now != status) {
-        assert!(begun.elapsed() < DEADLINE, "never {status}: {}", keyfall.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Waits until something holds.
 pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -175,12 +166,12 @@ async fn server_crashes_in_copy(trial: Trial) -> Report {
     let (mut keyfall, gate) = held_in_copy(&mut lab, &Settings::new(Disposal::Delete)).await;
     lab.server().stop_immediate().expect("the server stops");
     gate.open();
-    until_ready_is(&keyfall, 503).await;
+    keyfall.answers("/readyz", 503).await;
     assert_eq!(keyfall.http("/livez").await.map(|(status, _)| status), Some(200));
     lab.server().start_again().expect("the server starts");
     lab.until_state("loaded", 2).await;
     assert_unblamed(&lab).await;
-    until_ready_is(&keyfall, 200).await;
+    keyfall.answers("/readyz", 200).await;
     lab.verify(&mut [&mut keyfall]).await
 }
 
