@@ -9,6 +9,7 @@ pub mod database;
 pub mod feed;
 pub mod http;
 pub mod lifecycle;
+pub mod queue;
 pub mod s3;
 pub mod secret;
 pub mod telemetry;
@@ -53,6 +54,8 @@ pub struct Config {
     pub telemetry: telemetry::Telemetry,
     /// Shutdown.
     pub lifecycle: lifecycle::Lifecycle,
+    /// Queues that carry notifications, by name.
+    pub queues: BTreeMap<String, queue::Queue>,
     /// What is loaded, by name.
     pub feeds: BTreeMap<FeedName, Arc<feed::Feed>>,
 }
@@ -169,22 +172,35 @@ fn validate(
     let http = http::validate(&raw.http, report);
     let telemetry = telemetry::validate(&raw.telemetry, report);
     let lifecycle = lifecycle::validate(&raw.lifecycle, report);
+    let queues = queues(raw, report);
     let feeds = feeds(raw, &workers, report);
     let (database, connection) = database?;
-    Some((Config { instance, database, s3, workers, http, telemetry, lifecycle, feeds }, connection))
+    Some((Config { instance, database, s3, workers, http, telemetry, lifecycle, queues, feeds }, connection))
+}
+
+fn queues(raw: &RawConfig, report: &mut Report) -> BTreeMap<String, queue::Queue> {
+    let queues = raw.queues.iter().filter_map(|(name, raw)| Some((name.clone(), queue::validate(name, raw, report)?)));
+    queues.collect()
 }
 
 fn feeds(raw: &RawConfig, workers: &workers::Workers, report: &mut Report) -> BTreeMap<FeedName, Arc<feed::Feed>> {
     if raw.feeds.is_empty() && report.is_clean() {
         report.warn("no feeds are configured: nothing will be loaded".to_owned());
     }
+    let queues: Vec<&str> = raw.queues.keys().map(String::as_str).collect();
+    let known = feed::Known { max_workers: workers.max, queues: &queues };
     let mut checked = Vec::new();
     for (name, raw_feed) in &raw.feeds {
         match name.parse::<FeedName>() {
-            Ok(feed_name) => checked.extend(feed::validate(&feed_name, raw_feed, workers.max, report)),
+            Ok(feed_name) => checked.extend(feed::validate(&feed_name, raw_feed, &known, report)),
             Err(error) => report.problem(&format!("feeds.{name}"), error, "rename the feed"),
         }
         warn_of_stray_feed(name, raw, report);
+    }
+    for name in queues {
+        if !checked.iter().any(|checked| checked.feed.queue.as_deref() == Some(name)) {
+            report.warn(format!("queues.{name}: no feed names this queue, so nobody receives from it"));
+        }
     }
     feed::check_overlaps(&checked, report);
     checked.into_iter().map(|checked| (checked.feed.name.clone(), checked.feed)).collect()

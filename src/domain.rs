@@ -3,6 +3,7 @@
 //! Pure values. Nothing here does I/O, knows the AWS SDK, SQL or metrics.
 
 pub mod backoff;
+pub mod duty;
 pub mod feed;
 pub mod lease;
 pub mod object;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyfall::config::feed::{Disposal, Feed, Source};
+use keyfall::config::feed::{Cadence, Disposal, Feed, Slots, Source};
 use keyfall::config::{self, ConfigErrors, Loaded, Sources};
 use tempfile::TempDir;
 
@@ -482,6 +482,45 @@ fn start_from_is_a_time_or_a_local_date_and_never_moves() {
 }
 
 #[test]
+fn a_feed_s_queue_must_exist_and_a_queue_needs_a_feed_and_a_url() {
+    let queue = "[queues.uploads]\nurl = \"https://sqs.eu-central-1.amazonaws.com/123456789012/keyfall\"\n";
+    let case = Case::sound(&format!("queue = \"uploads\"\n{queue}"));
+    let loaded = case.load();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(loaded.config.queues["uploads"].wait, Duration::from_secs(20));
+    assert_eq!(case.feed("departments").queue.as_deref(), Some("uploads"));
+    let unused = Case::sound(queue).load();
+    assert!(
+        unused.warnings.iter().any(|warning| warning.contains("no feed names this queue")),
+        "{:?}",
+        unused.warnings
+    );
+    Case::sound(&format!("queue = \"upload\"\n{queue}"))
+        .refused("feeds.departments.queue", &["no queue \"upload\"", "did you mean `uploads`?"]);
+    Case::sound("[queues.q]\n").refused("queues.q.url", &["required"]);
+    for url in ["keyfall", "https://sqs.eu-central-1.amazonaws.com", "https://user:pw@host/q", "arn:aws:sqs:eu:1:q"] {
+        Case::sound(&format!("[queues.q]\nurl = \"{url}\"\n")).refused("queues.q.url", &["no queue URL"]);
+    }
+    Case::sound("[queues.q]\nurl = \"http://h/q\"\nwait = \"1500ms\"\n")
+        .refused("queues.q.wait", &["no whole number of seconds"]);
+}
+
+#[test]
+fn a_cadence_is_a_span_or_learnt_and_needs_a_time_in_keys() {
+    let slots = |text: &str| Case::sound(text).feed("departments").slots;
+    assert_eq!(slots(""), None);
+    assert_eq!(slots("cadence = \"learn\"\n"), Some(Slots { cadence: Cadence::Learn, grace: None }));
+    let every = Cadence::Every(Duration::from_mins(5));
+    let grace = Some(Duration::from_mins(1));
+    assert_eq!(slots("cadence = \"5m\"\ncadence_grace = \"1m\"\n"), Some(Slots { cadence: every, grace }));
+    Case::sound("cadence = \"often\"\n").refused("feeds.departments.cadence", &["no span of time", "learn"]);
+    Case::sound("cadence = \"1ms\"\n").refused("feeds.departments.cadence", &["1s"]);
+    Case::sound("cadence_grace = \"1m\"\n").refused("feeds.departments.cadence_grace", &["without a cadence"]);
+    let timeless = format!("{DATABASE}[feeds.a]\nbucket = \"b\"\ntable = \"t\"\ncadence = \"5m\"\n");
+    Case::new(&timeless).refused("feeds.a.cadence", &["the pattern has none"]);
+}
+
+#[test]
 fn the_fingerprint_follows_what_is_loaded_and_nothing_else() {
     let print = |text: &str| Case::sound(text).feed("departments").fingerprint;
     let plain = print("");
@@ -503,6 +542,8 @@ fn the_fingerprint_follows_what_is_loaded_and_nothing_else() {
         "[feeds.departments.csv]\nheader = false\n",
         "[feeds.departments.columns]\nid = 1\n",
         "[feeds.departments.limits]\nmax_fields = 7\n",
+        "on_change = \"replace\"\n",
+        "duplicate_content = \"skip\"\n",
     ] {
         assert_ne!(print(other), plain, "{other}");
     }
@@ -535,7 +576,7 @@ fn schema_leaves(path: &str, schema: &serde_json::Value, found: &mut BTreeMap<St
             schema_leaves(&child(key), value, found);
         }
     } else if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-        schema_leaves(&child(if path == "feeds" { "example" } else { "id" }), values, found);
+        schema_leaves(&child(if matches!(path, "feeds" | "queues") { "example" } else { "id" }), values, found);
     } else {
         let default = schema.get("default").cloned().unwrap_or_default();
         found.insert(path.to_owned(), default);
@@ -573,7 +614,8 @@ fn default_toml_names_every_key_and_states_every_default() {
     assert!(unknown.is_empty(), "keys that do not exist: {unknown:?}");
     assert!(known.len() > 50, "the schema was not read: {known:?}");
     // Both sides go through the program, so that "60s" and "1m" are the same.
-    let sound = Case::new(&format!("{DATABASE}[feeds.example]\nbucket = \"b\"\ntable = \"t\"\n"));
+    let queue = "[queues.example]\nurl = \"http://localhost/q\"\n";
+    let sound = Case::new(&format!("{DATABASE}{queue}[feeds.example]\nbucket = \"b\"\ntable = \"t\"\n"));
     for (key, default) in known {
         let value = stated.get(&key).unwrap_or_else(|| panic!("default.toml does not name {key}"));
         if default.is_null() {

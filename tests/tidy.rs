@@ -58,7 +58,7 @@ const MAY_ALSO_SEE: [(&str, &str); 2] = [
 ];
 
 /// Crates (and `std::env`) that only some modules may name. `demo` plays the outside world and may as well.
-const ONLY_IN: [(&str, &[&str]); 12] = [
+const ONLY_IN: [(&str, &[&str]); 13] = [
     ("tokio_postgres", &["store", "demo"]),
     ("tokio_postgres_rustls", &["store", "demo"]),
     ("deadpool_postgres", &["store", "demo"]),
@@ -66,6 +66,7 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("postgres_protocol", &["store", "demo"]),
     ("refinery", &["store", "demo"]),
     ("aws_sdk_s3", &["aws", "demo"]),
+    ("aws_sdk_sqs", &["aws", "demo"]),
     ("aws_config", &["aws", "demo"]),
     ("aws_smithy_runtime_api", &["aws", "demo"]),
     ("aws_smithy_types", &["aws", "demo"]),

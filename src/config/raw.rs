@@ -15,6 +15,7 @@ use super::database::RawDatabase;
 use super::feed::RawFeed;
 use super::http::RawHttp;
 use super::lifecycle::RawLifecycle;
+use super::queue::RawQueue;
 use super::report::Report;
 use super::s3::RawS3;
 use super::shape::{Shape, join};
@@ -40,6 +41,8 @@ pub(crate) struct RawConfig {
     pub(super) telemetry: RawTelemetry,
     /// How the daemon stops.
     pub(super) lifecycle: RawLifecycle,
+    /// SQS queues that carry notifications, by name.
+    pub(super) queues: BTreeMap<String, RawQueue>,
     /// What is loaded, by name. Names are lower-case letters, digits and `_`.
     pub(super) feeds: BTreeMap<String, RawFeed>,
 }
@@ -48,7 +51,6 @@ pub(crate) struct RawConfig {
 pub(super) fn read(mut merged: Map<String, Value>, shape: &Shape, report: &mut Report) -> RawConfig {
     let mut reader = Reader { shape, report };
     let mut take = |key: &str| merged.shift_remove(key);
-    let feeds = take("feeds");
     RawConfig {
         instance: reader.section("instance", take("instance")),
         database: reader.section("database", take("database")),
@@ -57,14 +59,8 @@ pub(super) fn read(mut merged: Map<String, Value>, shape: &Shape, report: &mut R
         http: reader.section("http", take("http")),
         telemetry: reader.section("telemetry", take("telemetry")),
         lifecycle: reader.section("lifecycle", take("lifecycle")),
-        feeds: match feeds.map(|feeds| feeds.kind) {
-            Some(ValueKind::Table(feeds)) => feeds
-                .into_iter()
-                .map(|(name, feed)| (name.clone(), reader.section(&join("feeds", &name), Some(feed))))
-                .collect(),
-            // Anything but a table was refused when the layers were read.
-            _ => BTreeMap::new(),
-        },
+        queues: reader.named("queues", take("queues")),
+        feeds: reader.named("feeds", take("feeds")),
     }
 }
 
@@ -74,6 +70,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn named<T: DeserializeOwned + Default>(&mut self, key: &str, value: Option<Value>) -> BTreeMap<String, T> {
+        match value.map(|value| value.kind) {
+            Some(ValueKind::Table(tables)) => tables
+                .into_iter()
+                .map(|(name, table)| (name.clone(), self.section(&join(key, &name), Some(table))))
+                .collect(),
+            // Anything but a table was refused when the layers were read.
+            _ => BTreeMap::new(),
+        }
+    }
+
     fn section<T: DeserializeOwned + Default>(&mut self, key: &str, value: Option<Value>) -> T {
         let Some(mut value) = value else { return T::default() };
         // Each round removes a value, so this ends.

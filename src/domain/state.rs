@@ -86,12 +86,24 @@ pub enum SkipReason {
     StorageClass,
     /// An operator skipped it.
     Operator,
+    /// Other content was loaded from the same key before.
+    Changed,
+    /// The same bytes were loaded from another key before.
+    Duplicate,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Pattern, Self::Excluded, Self::BeforeStart, Self::DirectoryMarker, Self::StorageClass, Self::Operator];
+    pub const ALL: [Self; 8] = [
+        Self::Pattern,
+        Self::Excluded,
+        Self::BeforeStart,
+        Self::DirectoryMarker,
+        Self::StorageClass,
+        Self::Operator,
+        Self::Changed,
+        Self::Duplicate,
+    ];
 
     /// The word in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -102,6 +114,8 @@ impl SkipReason {
             Self::DirectoryMarker => "directory_marker",
             Self::StorageClass => "storage_class",
             Self::Operator => "operator",
+            Self::Changed => "changed",
+            Self::Duplicate => "duplicate",
         }
     }
 }
@@ -111,18 +125,21 @@ impl SkipReason {
 pub enum Channel {
     /// Lexical poll from the newest or the look-back position.
     Poll,
+    /// An event from the feed's queue.
+    Notification,
     /// Full listing of the prefix.
     Sweep,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 2] = [Self::Poll, Self::Sweep];
+    pub const ALL: [Self; 3] = [Self::Poll, Self::Notification, Self::Sweep];
 
     /// The word in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Poll => "poll",
+            Self::Notification => "notification",
             Self::Sweep => "sweep",
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::config::feed::{Csv, Disposal, Feed, Limits, Mapping, Mode, TableName, Unknown};
+use crate::config::feed::{Csv, Disposal, DuplicateContent, Feed, Limits, Mapping, Mode, OnChange, TableName, Unknown};
 use crate::domain::feed::FeedName;
 use crate::store::catalog::{Column, Shape};
 use crate::store::encode::ColumnType;
@@ -20,10 +20,16 @@ pub fn feed() -> Feed {
         exclude: None,
         start_from: None,
         min_age: Duration::ZERO,
+        queue: None,
         poll_interval: Duration::ZERO,
+        poll_interval_max: Duration::ZERO,
         lookback_interval: Duration::ZERO,
         lookback: Duration::ZERO,
+        lookback_max: Duration::ZERO,
         sweep_interval: Duration::ZERO,
+        on_change: OnChange::Load,
+        duplicate_content: DuplicateContent::Load,
+        slots: None,
         max_workers: 1,
         table: table(),
         mode: Mode::Append,

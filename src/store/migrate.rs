@@ -40,10 +40,13 @@ pub struct Migrated {
 }
 
 fn migrations() -> Result<Vec<Migration>, StoreError> {
-    [("V1__ledger", include_str!("migrations/V1__ledger.sql"))]
-        .into_iter()
-        .map(|(name, sql)| Migration::unapplied(name, sql).map_err(|error| mismatch(error.to_string())))
-        .collect()
+    [
+        ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
+        ("V2__discovery", include_str!("migrations/V2__discovery.sql")),
+    ]
+    .into_iter()
+    .map(|(name, sql)| Migration::unapplied(name, sql).map_err(|error| mismatch(error.to_string())))
+    .collect()
 }
 
 /// Brings the ledger schema up to date; does nothing, and needs no right to create tables, where it is.

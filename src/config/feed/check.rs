@@ -7,15 +7,21 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::table_name::{self, check_identifier};
-use super::{Action, Csv, Disposal, Feed, Limits, Mapping, RawCsv, RawDisposal, RawFeed, RawLimits, Source, TableName};
+use super::{
+    Action, Cadence, Csv, Disposal, Feed, Limits, Mapping, RawCsv, RawDisposal, RawFeed, RawLimits, Slots, Source,
+    TableName,
+};
 use crate::config::bounds::{self, to_usize};
-use crate::config::report::Report;
+use crate::config::report::{Report, nearest};
 use crate::config::value::{Count, GIB, Size, Span, Texts};
 use crate::domain::feed::FeedName;
 use crate::domain::pattern::KeyPattern;
 
 /// The shortest poll: a LIST call each, ten a second are money and throttling enough.
 const MIN_POLL: Span = Span::millis(100);
+
+/// The shortest and the longest cadence: below, every object is one of many; above, nobody waits.
+const CADENCES: std::ops::RangeInclusive<Span> = Span::seconds(1)..=Span::seconds(366 * 24 * 60 * 60);
 
 /// The longest archive prefix, in bytes: leaves room for a key that says something after it.
 const LONGEST_ARCHIVE_PREFIX: usize = 512;
@@ -29,6 +35,14 @@ pub(in crate::config) struct Checked {
     pub(super) globs: Vec<String>,
 }
 
+/// What a feed's checks need to know of the other sections.
+pub(in crate::config) struct Known<'a> {
+    /// `workers.max`.
+    pub(in crate::config) max_workers: usize,
+    /// Names under `[queues]`, the refused ones too.
+    pub(in crate::config) queues: &'a [&'a str],
+}
+
 /// What checks of one feed share: its key path and where problems go.
 struct Checker<'a> {
     base: String,
@@ -39,7 +53,7 @@ struct Checker<'a> {
 pub(in crate::config) fn validate(
     name: &FeedName,
     raw: &RawFeed,
-    max_workers: usize,
+    known: &Known<'_>,
     report: &mut Report,
 ) -> Option<Checked> {
     let mut checker = Checker { base: format!("feeds.{name}"), report };
@@ -51,6 +65,8 @@ pub(in crate::config) fn validate(
     let include = checker.globs("include", &raw.include);
     let exclude = checker.globs("exclude", &raw.exclude);
     let start_from = checker.start_from(raw, pattern.as_ref(), zone.as_ref());
+    let slots = checker.slots(raw, pattern.as_ref());
+    checker.queue(raw, known);
     let table = checker.table(raw);
     let csv = checker.csv(&raw.csv);
     let mapping = checker.mapping(raw);
@@ -65,11 +81,18 @@ pub(in crate::config) fn validate(
         exclude,
         start_from,
         min_age: raw.min_age.0,
+        queue: raw.queue.clone(),
         poll_interval: raw.poll_interval.0,
+        // A long poll interval alone is no mistake: it is the longest one then.
+        poll_interval_max: raw.poll_interval_max.0.max(raw.poll_interval.0),
         lookback_interval: raw.lookback_interval.0,
         lookback: raw.lookback.0,
+        lookback_max: raw.lookback_max.0.max(raw.lookback.0),
         sweep_interval: raw.sweep_interval.0,
-        max_workers: raw.max_workers.map_or(max_workers, to_usize),
+        on_change: raw.on_change,
+        duplicate_content: raw.duplicate_content,
+        slots,
+        max_workers: raw.max_workers.map_or(known.max_workers, to_usize),
         table: table?,
         mode: raw.mode,
         csv: csv?,
@@ -111,12 +134,57 @@ impl Checker<'_> {
     fn intervals(&mut self, raw: &RawFeed) {
         self.within("min_age", raw.min_age, Span::seconds(0)..=bounds::DECADE);
         self.within("poll_interval", raw.poll_interval, MIN_POLL..=bounds::DECADE);
+        self.within("poll_interval_max", raw.poll_interval_max, MIN_POLL..=bounds::DECADE);
         self.within("lookback_interval", raw.lookback_interval, MIN_POLL..=bounds::DECADE);
         self.within("lookback", raw.lookback, Span::seconds(0)..=bounds::DECADE);
+        self.within("lookback_max", raw.lookback_max, Span::seconds(0)..=bounds::DECADE);
         self.within("sweep_interval", raw.sweep_interval, Span::seconds(1)..=bounds::DECADE);
         if let Some(workers) = raw.max_workers {
             self.within("max_workers", workers, Count(1)..=Count(1024));
         }
+    }
+
+    fn queue(&mut self, raw: &RawFeed, known: &Known<'_>) {
+        let Some(name) = raw.queue.as_deref().filter(|name| !known.queues.contains(name)) else { return };
+        let advice = match nearest(name, known.queues.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add [queues.{name}] with the queue's url"),
+        };
+        self.problem("queue", format!("there is no queue {name:?} under [queues]"), advice);
+    }
+
+    fn slots(&mut self, raw: &RawFeed, pattern: Option<&KeyPattern>) -> Option<Slots> {
+        let grace = raw.cadence_grace;
+        if let Some(grace) = grace {
+            self.within("cadence_grace", grace, Span::seconds(0)..=bounds::DECADE);
+        }
+        let Some(text) = raw.cadence.as_deref().map(str::trim) else {
+            if grace.is_some() {
+                self.problem("cadence_grace", "has no effect without a cadence", "remove it, or set cadence");
+            }
+            return None;
+        };
+        let unusable_pattern = raw.pattern.is_some() && pattern.is_none();
+        if !unusable_pattern && !pattern.is_some_and(KeyPattern::has_time) {
+            let message = "counts the times in keys, and the pattern has none";
+            self.problem("cadence", message, "add {time:...} to the pattern");
+        }
+        let cadence = if text == "learn" {
+            Cadence::Learn
+        } else {
+            let advice = "write a span such as \"5m\" or \"1d\", or \"learn\"";
+            match humantime::parse_duration(text) {
+                Ok(span) => {
+                    self.within("cadence", Span(span), CADENCES);
+                    Cadence::Every(span)
+                }
+                Err(error) => {
+                    self.problem("cadence", format!("{text:?} is no span of time: {error}"), advice);
+                    return None;
+                }
+            }
+        };
+        Some(Slots { cadence, grace: grace.map(|grace| grace.0) })
     }
 
     fn required_bucket(&mut self, raw: &RawFeed) -> Option<String> {

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
-use super::{Feed, Format, Mode, RawCsv, RawFeed, RawLimits, Source, Unknown};
+use super::{DuplicateContent, Feed, Format, Mode, OnChange, RawCsv, RawFeed, RawLimits, Source, Unknown};
 use crate::config::value::Texts;
 
 /// Bytes of the digest that are kept: 64 bits tell the configurations of one installation apart.
@@ -35,6 +35,8 @@ struct Canonical<'a> {
     value_timezone: &'a str,
     unknown_fields: Unknown,
     limits: &'a RawLimits,
+    on_change: OnChange,
+    duplicate_content: DuplicateContent,
 }
 
 /// First sixteen hexadecimal digits of SHA-256 over the settings as JSON.
@@ -57,6 +59,8 @@ pub(super) fn of(raw: &RawFeed, feed: &Feed) -> String {
         value_timezone: &raw.value_timezone,
         unknown_fields: raw.unknown_fields,
         limits: &raw.limits,
+        on_change: raw.on_change,
+        duplicate_content: raw.duplicate_content,
     };
     // Serialising plain values to memory cannot fail; were it to, the fingerprint would be that of nothing.
     let text = serde_json::to_vec(&canonical).unwrap_or_default();
