@@ -145,7 +145,7 @@ impl Ready {
 ///
 /// May be dropped at any point: the connection closes and the server rolls back.
 pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
-    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    let shape = fitting_shape(context).await?;
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
     let copied = copy_stream(context, lease, &shape, &body, progress).await;
@@ -154,6 +154,14 @@ pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Re
         Err(error) if table_changed(context, &shape, [&error]).await => Err(StoreError::ShapeChanged.into()),
         Err(error) => Err(cleared(error, &body).await),
     }
+}
+
+/// The table's shape, where the feed can be loaded into it. What was refused is looked at again the next time: whoever
+/// mends the table must not wait for a restart.
+async fn fitting_shape(context: &Context) -> Result<Arc<Shape>, StoreError> {
+    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    shape.refuse_provenance(&context.feed).inspect_err(|_| context.catalog.forget(&context.feed.table))?;
+    Ok(shape)
 }
 
 async fn copy_stream(
@@ -297,7 +305,7 @@ pub struct Grouped {
 /// neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
 /// tried by itself.
 pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> Result<Grouped, LoadError> {
-    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    let shape = fitting_shape(context).await?;
     let preparations: Vec<_> =
         leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &shape, progress)).collect();
     let prepared: Vec<Result<Option<Member>, LoadError>> =
