@@ -4,6 +4,8 @@
 //! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
+mod changed;
+mod duplicates;
 mod group;
 
 use std::borrow::Cow;
@@ -13,14 +15,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::feed::{Disposal, Feed};
+use crate::config::feed::{Disposal, DuplicateContent, Feed};
 use crate::domain::lease::Lease;
 use crate::domain::object::ObjectRef;
 use crate::domain::ports::ObjectStore;
 use crate::domain::verdict::{Failure, Verdict};
 use crate::failpoint::{self, Injected, Point};
 use crate::store::catalog::{Catalog, Shape};
-use crate::store::copy::{CopyTarget, Load, LoadedCounts};
+use crate::store::copy::{CopyTarget, Duplicate, Load, LoadedCounts, Terms};
 use crate::store::error::StoreError;
 use crate::store::pool::Pools;
 use crate::telemetry::metrics;
@@ -29,6 +31,8 @@ use super::decode::{self, DecodeError, Decoded, Decoding, Piece};
 use super::fetch::{self, Body, FetchError};
 use super::progress::Progress;
 
+pub use changed::ChangedError;
+pub use duplicates::DuplicateError;
 pub use group::{Grouped, group};
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
@@ -46,6 +50,12 @@ pub enum LoadError {
     /// PostgreSQL failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Other versions of its key stand against it.
+    #[error(transparent)]
+    Changed(#[from] ChangedError),
+    /// Its bytes are loaded already.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateError),
     /// The server took another number of rows than we sent.
     #[error("COPY took {copied} rows of the {sent} sent")]
     Count {
@@ -72,6 +82,8 @@ impl LoadError {
             Self::Fetch(error) => error.verdict(),
             Self::Decode(error) => error.verdict(),
             Self::Store(error) => error.verdict(),
+            Self::Changed(error) => error.verdict(),
+            Self::Duplicate(error) => error.verdict(),
             Self::Count { .. } | Self::Panicked | Self::Stalled { .. } => Verdict::Suspect,
         }
     }
@@ -82,13 +94,19 @@ impl LoadError {
             Self::Fetch(error) => (error.code().into(), error.advice()),
             Self::Decode(error) => (error.code().into(), error.advice()),
             Self::Store(error) => return error.failure(),
+            Self::Changed(error) => (error.code().into(), error.advice()),
+            Self::Duplicate(error) => (error.code().into(), error.advice()),
             Self::Count { .. } => ("E-COPY-COUNT".into(), "look for a trigger or rule on the table that drops rows"),
             Self::Panicked => ("E-PANIC".into(), "please report this with the object; `keyfall skip` sets it aside"),
             Self::Stalled { .. } => {
                 ("E-STALL".into(), "nothing to do: the object is tried again; please report it if it stays")
             }
         };
-        Failure { verdict: self.verdict(), code, detail: self.to_string(), advice }
+        let relation = match self {
+            Self::Duplicate(error) => Some(error.relation()),
+            _ => None,
+        };
+        Failure { verdict: self.verdict(), code, detail: self.to_string(), advice, relation }
     }
 }
 
@@ -127,13 +145,15 @@ impl Ready {
         &self.counts
     }
 
-    /// Fence and COMMIT. Not to be cancelled; after an error the outcome is unknown.
-    pub async fn commit(self, feed: &Feed) -> Result<(), StoreError> {
+    /// Fence and COMMIT; answers which of the objects are duplicates. Not to be cancelled; after an error the outcome is
+    /// unknown.
+    pub async fn commit(self, feed: &Feed) -> Result<Vec<Duplicate>, StoreError> {
         let disposal = match feed.disposal {
             Disposal::Keep => "none",
             Disposal::Delete | Disposal::Archive { .. } => "pending",
         };
-        self.load.commit(&self.counts, disposal, &feed.fingerprint).await
+        let duplicates = feed.duplicate_content != DuplicateContent::Load;
+        self.load.commit(&self.counts, Terms { disposal, fingerprint: &feed.fingerprint, duplicates }).await
     }
 }
 
@@ -148,7 +168,7 @@ pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Re
     match copied {
         Ok(ready) => Ok(ready),
         Err(error) if table_changed(context, &shape, [&error]).await => Err(StoreError::ShapeChanged.into()),
-        Err(error) => Err(cleared(error, &body).await),
+        Err(error) => Err(duplicates::explain(context, lease, cleared(error, &body).await, &body).await),
     }
 }
 
@@ -170,18 +190,38 @@ async fn copy_stream(
     let mut pump = spawn_pump(context, &lease.object, shape, body);
     let (load, copied) = match pump.pieces.recv().await {
         Some(Piece::Target(target)) => {
-            let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
+            let mut load = begin(context, shape, lease).await?;
             let copied = copy_frames(&mut load, shape, &target, pump, progress).await?;
             (load, copied)
         }
         // Not one record, or an error before the first frame.
         Some(Piece::Frame(_)) | None => {
             let decoded = joined(pump.task.await)?;
-            (Load::begin(&context.pools, shape, &[lease]).await?, decoded)
+            (begin(context, shape, lease).await?, decoded)
         }
     };
     let counts = counts(lease, copied, body).await?;
-    Ok(Ready { load, counts: vec![counts], decoded_bytes: copied.bytes })
+    ready(context, load, vec![counts], copied.bytes).await
+}
+
+/// An open transaction in which nothing of an older version is in the way.
+async fn begin(context: &Context, shape: &Shape, lease: &Lease) -> Result<Load, LoadError> {
+    let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
+    changed::make_room(context, &mut load, shape, &[lease]).await?;
+    Ok(load)
+}
+
+/// The last questions before the fence: what is asked here stays true until COMMIT.
+async fn ready(
+    context: &Context,
+    load: Load,
+    counts: Vec<LoadedCounts>,
+    decoded_bytes: u64,
+) -> Result<Ready, LoadError> {
+    let ids: Vec<i64> = counts.iter().map(|count| count.id).collect();
+    changed::refuse_known(context, &load, &ids).await?;
+    duplicates::refuse(context, &load, &counts).await?;
+    Ok(Ready { load, counts, decoded_bytes })
 }
 
 /// A decoder at work, and what it hands over.
@@ -245,6 +285,7 @@ async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCo
         rows: i64::try_from(decoded.rows).unwrap_or(i64::MAX),
         bytes: i64::try_from(proof.bytes).unwrap_or(i64::MAX),
         sha256: proof.sha256,
+        twin: None,
     })
 }
 

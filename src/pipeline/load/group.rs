@@ -15,7 +15,9 @@ use crate::store::error::StoreError;
 use super::super::decode::{self, Decoded, Decoding, Piece};
 use super::super::fetch;
 use super::super::progress::Progress;
-use super::{Context, FRAMES_AHEAD, LoadError, Ready, cleared, counts, fitting_shape, table_changed};
+use super::{
+    Context, FRAMES_AHEAD, LoadError, Ready, changed, cleared, counts, duplicates, fitting_shape, ready, table_changed,
+};
 
 /// Bodies of a group fetched at once.
 const GROUP_FETCHES: usize = 8;
@@ -24,12 +26,12 @@ const GROUP_FETCHES: usize = 8;
 const GROUP_MEMBER_BYTES: usize = 4 << 20;
 
 /// One member of a group, decoded into memory.
-struct Member {
-    index: usize,
+pub(super) struct Member {
+    pub(super) index: usize,
     target: Option<CopyTarget>,
     frames: Vec<Bytes>,
     decoded: Decoded,
-    counts: LoadedCounts,
+    pub(super) counts: LoadedCounts,
 }
 
 /// A group that could be prepared together.
@@ -44,8 +46,8 @@ pub struct Grouped {
 
 /// Loads several small objects in one transaction.
 ///
-/// A member that cannot be decoded fails alone; members with another set of columns or too many bytes are in
-/// neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
+/// A member that cannot be decoded fails alone; members with another set of columns, too many bytes, or the bytes of
+/// another one are in neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
 /// tried by itself.
 pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> Result<Grouped, LoadError> {
     let shape = fitting_shape(context).await?;
@@ -68,6 +70,7 @@ pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> 
     let target = members.iter().find_map(|member| member.target.clone());
     // An object without records fits any target.
     members.retain(|member| member.target.is_none() || member.target == target);
+    failed.extend(duplicates::sort_out(context, leases, &mut members).await?);
     let indexes = members.iter().map(|member| member.index).collect();
     if members.is_empty() {
         return Ok(Grouped { ready: None, members: indexes, failed });
@@ -125,7 +128,9 @@ async fn copy_members(
     members: Vec<Member>,
 ) -> Result<Ready, LoadError> {
     let held: Vec<&Lease> = members.iter().filter_map(|member| leases.get(member.index)).collect();
+    changed::refuse_together(context, &held)?;
     let mut load = Load::begin(&context.pools, shape, &held).await?;
+    changed::make_room(context, &mut load, shape, &held).await?;
     let sent: u64 = members.iter().map(|member| member.decoded.rows).sum();
     let decoded_bytes = members.iter().map(|member| member.decoded.bytes).sum();
     let mut counts = Vec::with_capacity(members.len());
@@ -144,5 +149,5 @@ async fn copy_members(
     } else {
         counts.extend(members.into_iter().map(|member| member.counts));
     }
-    Ok(Ready { load, counts, decoded_bytes })
+    ready(context, load, counts, decoded_bytes).await
 }
