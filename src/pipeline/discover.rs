@@ -10,7 +10,6 @@ mod poll;
 mod select;
 mod sweep;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -53,8 +52,6 @@ pub struct Discoverer {
     feed: Arc<Feed>,
     /// Rung when something new was recorded.
     wake: Arc<Notify>,
-    /// The prefix has been swept once: from now on an object can be late.
-    settled: AtomicBool,
     /// Why the last listing failed, where it did.
     trouble: Mutex<Option<String>>,
 }
@@ -62,7 +59,7 @@ pub struct Discoverer {
 impl Discoverer {
     /// Discovery of a feed; rings `wake` when there is work.
     pub fn new(store: Arc<dyn ObjectStore>, ledger: Ledger, feed: Arc<Feed>, wake: Arc<Notify>) -> Self {
-        Self { store, ledger, feed, wake, settled: AtomicBool::new(false), trouble: Mutex::default() }
+        Self { store, ledger, feed, wake, trouble: Mutex::default() }
     }
 
     /// Polls and sweeps until told to stop.

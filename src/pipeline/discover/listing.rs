@@ -3,7 +3,6 @@
 //! One page is in memory at a time, whatever the bucket holds; the first objects are loadable as soon as the first page
 //! is committed.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -102,11 +101,8 @@ impl Discoverer {
 
     fn count(&self, recorded: &Recorded, channel: Channel) {
         metrics::objects_discovered(&self.feed.name, channel, recorded.new.len() as u64 + recorded.revived);
-        // During the very first sweep nothing is late: there is nothing it could be late for.
-        if self.settled.load(Ordering::Relaxed) {
-            for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
-                metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
-            }
+        for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
+            metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
         }
         for reason in &recorded.skipped {
             metrics::objects_skipped(&self.feed.name, *reason, 1);

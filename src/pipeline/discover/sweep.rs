@@ -1,6 +1,5 @@
 //! Sweeping: the full listing that finds what every cleverer way missed.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -24,7 +23,6 @@ impl Discoverer {
                     failures = 0;
                     // Polling has a position from here on.
                     swept.cancel();
-                    self.settled.store(true, Ordering::Relaxed);
                     pause
                 }
                 Err(DiscoverError::Stopped) => return,
@@ -53,7 +51,6 @@ impl Discoverer {
         }
         // A sweep of a known bucket runs beside the polls; only the very first one holds them back.
         if looks.since_sweep.is_some() {
-            self.settled.store(true, Ordering::Relaxed);
             swept.cancel();
         }
         let listed = self.sweep(stop).await?;
