@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::domain::object;
 use crate::domain::ports::{ListPage, ListRequest};
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Point};
+use crate::pipeline::duties::Leave;
 use crate::store::ledger::{Found, Recorded};
 use crate::telemetry::metrics::{self, Outcome, Stage};
 
@@ -39,19 +38,19 @@ impl Listed {
 }
 
 impl Discoverer {
-    /// Lists one prefix from a bound to its end.
+    /// Lists one prefix from a bound to its end, or to the page at which the leave is over.
     pub(super) async fn list(
         &self,
         range: Range,
         channel: Channel,
-        stop: &CancellationToken,
+        leave: &Leave<'_>,
     ) -> Result<Listed, DiscoverError> {
         let mut listed = Listed::default();
         let Range { prefix, start_after } = range;
         let mut request = ListRequest { prefix, start_after, delimiter: None, token: None };
         let mut page = self.page(&request, channel).await?;
         loop {
-            if stop.is_cancelled() {
+            if leave.is_over() {
                 return Err(DiscoverError::Stopped);
             }
             listed.calls += 1;
@@ -92,7 +91,7 @@ impl Discoverer {
         if new > 0 {
             self.wake.notify_one();
             // The others look by themselves within a second; failing to wake them is no failure.
-            if let Err(error) = self.ledger.ring().await {
+            if let Err(error) = self.ledger.announce(&self.feed.name).await {
                 tracing::debug!(feed = %self.feed.name, error = %error, "other instances were not woken");
             }
         }
