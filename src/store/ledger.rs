@@ -3,6 +3,7 @@
 //! Each transition is one function with one UPDATE that names the state it expects; the caller learns how many rows
 //! changed. Leases and delays are compared with the database's clock only.
 
+pub mod changed;
 mod choose;
 mod discovered;
 mod disposals;

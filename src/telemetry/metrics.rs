@@ -99,6 +99,8 @@ table! {
         "Attempts on objects that ended, by outcome; an object that is tried again counts once per attempt.";
     OBJECTS_SKIPPED: Counter "objects_skipped_total" Count ["feed", "reason"]
         "Objects deliberately not loaded, by reason.";
+    DUPLICATES: Counter "duplicates_total" Count ["feed", "outcome"]
+        "Objects with the same bytes as one that was loaded before under another key, by what became of them.";
     ROWS: Counter "rows_total" Count ["feed", "outcome"]
         "Rows of committed objects: read is the sum of loaded, rejected and filtered.";
     READ_BYTES: Counter "read_bytes_total" Bytes ["feed"]

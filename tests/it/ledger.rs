@@ -15,11 +15,11 @@ use keyfall::app;
 use keyfall::config::feed::Feed;
 use keyfall::domain::lease::Lease;
 use keyfall::domain::object::Listed;
-use keyfall::domain::state::{Channel, State};
+use keyfall::domain::state::{Channel, SkipReason, State};
 use keyfall::domain::verdict::{Failure, Verdict};
 use keyfall::pipeline::discover::judge;
 use keyfall::store::catalog::{self, Shape};
-use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts};
+use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts, Terms};
 use keyfall::store::error::StoreError;
 use keyfall::store::ledger::{Disposed, Found, LeaseLimits, Ledger, Loaded, SeriesPosition, Settlement};
 use keyfall::store::pool::Pools;
@@ -128,6 +128,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         Verdict::Missing,
         Verdict::Superseded,
         Verdict::Superseded,
+        Verdict::Skip(SkipReason::Changed),
         Verdict::Halt,
         Verdict::Release,
     ];
@@ -196,7 +197,13 @@ fn key(number: usize) -> String {
 }
 
 fn failure(verdict: Verdict) -> Failure {
-    Failure { verdict, code: format!("E-{}", verdict.as_str()).into(), detail: "why".to_owned(), advice: "do" }
+    Failure {
+        verdict,
+        code: format!("E-{}", verdict.as_str()).into(),
+        detail: "why".to_owned(),
+        advice: "do",
+        relation: None,
+    }
 }
 
 /// One of what there is, if anything.
@@ -352,9 +359,17 @@ impl World<'_> {
         };
         let counts: Vec<LoadedCounts> = held
             .iter()
-            .map(|(id, token)| LoadedCounts { id: *id, token: *token, rows: 1, bytes: 4, sha256: vec![0; 32] })
+            .map(|(id, token)| LoadedCounts {
+                id: *id,
+                token: *token,
+                rows: 1,
+                bytes: 4,
+                sha256: vec![0; 32],
+                twin: None,
+            })
             .collect();
-        let committed = load.commit(&counts, disposal.as_str(), "print").await;
+        let committed =
+            load.commit(&counts, Terms { disposal: disposal.as_str(), fingerprint: "print", duplicates: false }).await;
         let expected = self.model.commit(&held, disposal);
         assert_eq!(committed.is_ok(), expected, "committed: {committed:?}");
         assert!(expected || matches!(committed, Err(StoreError::Transition { .. })), "{committed:?}");

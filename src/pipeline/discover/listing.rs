@@ -10,8 +10,9 @@ use crate::domain::ports::{ListPage, ListRequest};
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Point};
 use crate::pipeline::duties::Leave;
+use crate::store::ledger::changed::{CODE, advice};
 use crate::store::ledger::{Found, Recorded};
-use crate::telemetry::metrics::{self, Outcome, Stage};
+use crate::telemetry::metrics::{self, ObjectOutcome, Outcome, Stage};
 
 use super::bound::Range;
 use super::select::judge;
@@ -102,6 +103,13 @@ impl Discoverer {
         metrics::objects_discovered(&self.feed.name, channel, recorded.new.len() as u64 + recorded.revived);
         for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
             metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
+        }
+        for _ in 0..recorded.quarantined {
+            metrics::object(&self.feed.name, ObjectOutcome::Quarantined);
+        }
+        if recorded.quarantined > 0 {
+            tracing::error!(feed = %self.feed.name, objects = recorded.quarantined, error.code = CODE,
+                advice = advice(self.feed.on_change), "quarantined: other content was loaded from their keys before");
         }
         for reason in &recorded.skipped {
             metrics::objects_skipped(&self.feed.name, *reason, 1);

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::config::feed::Feed;
+use crate::config::feed::{Feed, OnChange};
 use crate::domain::object::Listed;
 use crate::domain::state::{Channel, SkipReason};
 
 use super::super::error::StoreError;
+use super::changed::{CODE, advice};
 use super::{Ledger, to_bigint};
 
 /// A listed object with what the feed's pattern and filters say of it.
@@ -33,6 +34,8 @@ pub struct Recorded {
     pub new: Vec<f64>,
     /// Objects written down as skipped, by reason.
     pub skipped: Vec<SkipReason>,
+    /// Objects written down as quarantined, because other content was loaded from their key before.
+    pub quarantined: u64,
     /// Objects known before that went missing or were superseded, and are back.
     pub revived: u64,
 }
@@ -63,6 +66,11 @@ impl Ledger {
         let visible: Vec<Timestamp> = found.iter().map(|one| one.listed.last_modified).collect();
         let reasons: Vec<Option<&str>> = found.iter().map(|one| one.skip.map(SkipReason::as_str)).collect();
         let min_age = feed.min_age.as_secs_f64();
+        let changed = match feed.on_change {
+            OnChange::Load | OnChange::Replace => None,
+            OnChange::Ignore => Some("skipped"),
+            OnChange::Quarantine => Some("quarantined"),
+        };
         let rows = self
             .query(
                 RECORD,
@@ -79,6 +87,9 @@ impl Ledger {
                     &reasons,
                     &channel.as_str(),
                     &min_age,
+                    &changed,
+                    &CODE,
+                    &advice(feed.on_change),
                 ],
             )
             .await?;
@@ -87,6 +98,7 @@ impl Ledger {
             let inserted: bool = row.try_get(0)?;
             let reason: Option<&str> = row.try_get(2)?;
             match (inserted, reason) {
+                (true, None) if row.try_get(3)? => recorded.quarantined += 1,
                 (true, None) => recorded.new.push(row.try_get(1)?),
                 (true, Some(word)) => {
                     recorded.skipped.extend(SkipReason::ALL.into_iter().find(|reason| reason.as_str() == word));
@@ -103,6 +115,10 @@ impl Ledger {
 /// An older version that is still pending is superseded only by a version that became visible later by S3's own
 /// clock: a stale page can never push aside what is in the bucket now. Where both carry the same second, both
 /// stay pending and the conditional GET decides.
+///
+/// `on_change` is applied here only to spare the download of what is new beside a version that is loaded already.
+/// Everything else (a version in COPY, one that is back, two on one page) becomes pending: the load transaction asks
+/// again, and its answer is the one that counts.
 const RECORD: &str = "-- ledger::record
     WITH page AS (
         SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::timestamptz[],
@@ -117,7 +133,7 @@ const RECORD: &str = "-- ledger::record
     ), news AS (
         -- Known rows are left out before the INSERT: a conflict would lock them, write to them, and hide them from
         -- instances that lease with SKIP LOCKED, page after page of every poll and sweep.
-        SELECT p.* FROM page p
+        SELECT p.*, o.state IS NULL AS unknown FROM page p
           LEFT JOIN LATERAL (
                -- OFFSET 0: see `older` below.
                SELECT i.state, i.visible_at, i.disposal, i.disposed_at FROM keyfall.objects i
@@ -127,20 +143,30 @@ const RECORD: &str = "-- ledger::record
                AND (o.state IN ('missing', 'superseded') AND p.visible_at >= o.visible_at
                     OR o.state = 'loaded' AND o.disposal = 'done'
                        AND (p.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
+    ), judged AS (
+        -- What was loaded from the same key before; never looked for where the feed does not ask.
+        SELECT n.*, l.told FROM news n LEFT JOIN LATERAL (
+               SELECT format('object %s (version %s) was loaded from this key before', i.id, i.version) AS told
+                 FROM keyfall.objects i
+                WHERE $13::text IS NOT NULL AND n.unknown AND n.reason IS NULL
+                  AND i.feed = $1 AND i.bucket = $2 AND i.key = n.key AND i.state = 'loaded'
+                ORDER BY i.loaded_at DESC LIMIT 1) l ON true
     ), written AS (
         INSERT INTO keyfall.objects AS o
                (feed, bucket, key, version, etag, size, series, key_time, visible_at, discovered_by, state, reason,
-                not_before, late_seconds)
+                not_before, error_code, error_detail, error_advice, late_seconds)
         SELECT $1, $2, key, version, etag, size, series, key_time, visible_at, $11,
-               CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason,
+               CASE WHEN reason IS NOT NULL THEN 'skipped' WHEN told IS NOT NULL THEN $13 ELSE 'pending' END,
+               CASE WHEN told IS NOT NULL AND $13 = 'skipped' THEN 'changed' ELSE reason END,
                CASE WHEN $12::float8 > 0 THEN visible_at + make_interval(secs => $12::float8)
                     ELSE '-infinity' END,
+               CASE WHEN told IS NOT NULL THEN $14::text END, told, CASE WHEN told IS NOT NULL THEN $15::text END,
                -- Nothing is late for a feed that was never swept. The ledger knows that for all instances.
                CASE WHEN reason IS NULL
                      AND EXISTS (SELECT FROM keyfall.feeds f WHERE f.feed = $1 AND f.last_sweep_at IS NOT NULL)
-                    THEN (SELECT extract(epoch FROM n.key_time - news.key_time)::float8 FROM newest n
-                           WHERE n.series = news.series AND n.key_time > news.key_time) END
-          FROM news
+                    THEN (SELECT extract(epoch FROM n.key_time - judged.key_time)::float8 FROM newest n
+                           WHERE n.series = judged.series AND n.key_time > judged.key_time) END
+          FROM judged
         ON CONFLICT (feed, bucket, key, version) DO UPDATE
            SET state      = CASE WHEN o.state IN ('missing', 'superseded') THEN 'pending' ELSE o.state END,
                superseded_by = NULL,
@@ -154,7 +180,7 @@ const RECORD: &str = "-- ledger::record
            AND (o.state IN ('missing', 'superseded') AND excluded.visible_at >= o.visible_at
                 OR o.state = 'loaded' AND o.disposal = 'done'
                    AND (excluded.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
-        RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, o.late_seconds,
+        RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, o.late_seconds, o.state,
                   (o.xmax = 0) AS inserted
     ), older AS MATERIALIZED (
         -- OFFSET 0 keeps the look-up by key a look-up: left to itself, the planner joins the page with every open row
@@ -170,4 +196,4 @@ const RECORD: &str = "-- ledger::record
            SET state = 'superseded', superseded_by = (SELECT max(older.newer) FROM older WHERE older.id = old.id)
          WHERE old.id = ANY (ARRAY(SELECT older.id FROM older)) AND old.state || '' = 'pending'
     )
-    SELECT w.inserted, coalesce(w.late_seconds, 0), w.reason FROM written w";
+    SELECT w.inserted, coalesce(w.late_seconds, 0), w.reason, w.state = 'quarantined' FROM written w";

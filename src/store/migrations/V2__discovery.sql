@@ -7,7 +7,10 @@ ALTER TABLE keyfall.objects
     -- Of an object found by poll or sweep while its feed has a queue: whether its notification came. Null otherwise.
     ADD COLUMN notification   text CHECK (notification IN ('awaited', 'arrived', 'missed')),
     -- The object with the same bytes that was loaded before.
-    ADD COLUMN duplicate_of   bigint REFERENCES keyfall.objects (id);
+    ADD COLUMN duplicate_of   bigint REFERENCES keyfall.objects (id),
+    -- An operator sent back what `on_change` or `duplicate_content` had set aside: until it is loaded, neither is asked
+    -- again.
+    ADD COLUMN approved       boolean NOT NULL DEFAULT false;
 
 -- Observed lateness: how far the look-back must reach.
 CREATE INDEX objects_late ON keyfall.objects (feed, discovered_at) INCLUDE (late_seconds)

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use metrics::Label;
 
 use super::{
-    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DisposalAction,
-    DisposalOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS, LEASE_EXPIRATIONS, LEASE_LOST,
-    LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED,
-    OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, READ_BYTES, ROWS, Reload,
-    RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
+    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DUPLICATES,
+    DisposalAction, DisposalOutcome, DuplicateOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS,
+    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, OBJECT_DURATION,
+    OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState,
+    READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
@@ -54,6 +54,11 @@ pub fn object(feed: &FeedName, outcome: ObjectOutcome) {
 /// Objects were skipped.
 pub fn objects_skipped(feed: &FeedName, reason: SkipReason, n: u64) {
     count(&OBJECTS_SKIPPED, [feed.as_str(), reason.as_str()], n);
+}
+
+/// An object had the bytes of another.
+pub fn duplicate(feed: &FeedName, outcome: DuplicateOutcome) {
+    count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 1);
 }
 
 /// Rows of a committed object.
@@ -188,6 +193,9 @@ pub fn touch_feed(feed: &FeedName) {
     }
     for reason in SkipReason::ALL {
         objects_skipped(feed, reason, 0);
+    }
+    for outcome in DuplicateOutcome::ALL {
+        count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 0);
     }
     for outcome in RowOutcome::ALL {
         rows(feed, *outcome, 0);

@@ -15,7 +15,7 @@ use super::MAX_ATTEMPTS;
 pub(crate) type Transition = (Option<&'static str>, &'static str);
 
 /// Every transition there is. `undone` has no way in yet; `loaded` has no way out.
-pub(crate) const TRANSITIONS: [Transition; 16] = [
+pub(crate) const TRANSITIONS: [Transition; 17] = [
     // Discovery.
     (None, "pending"),
     (None, "skipped"),
@@ -29,6 +29,7 @@ pub(crate) const TRANSITIONS: [Transition; 16] = [
     (Some("leased"), "quarantined"),
     (Some("leased"), "missing"),
     (Some("leased"), "superseded"),
+    (Some("leased"), "skipped"),
     // The operator.
     (Some("quarantined"), "pending"),
     (Some("skipped"), "pending"),
@@ -310,6 +311,10 @@ impl Model {
             Verdict::Suspect | Verdict::Quarantine => State::Quarantined,
             Verdict::Missing => State::Missing,
             Verdict::Superseded => State::Superseded,
+            Verdict::Skip(reason) => {
+                entry.reason = Some(reason.as_str().to_owned());
+                State::Skipped
+            }
         };
         entry.free(state);
         entry.due = state != State::Pending || !delayed;
