@@ -20,10 +20,11 @@ use crate::domain::ports::ObjectStore;
 use crate::pipeline::discover::Discoverer;
 use crate::pipeline::dispatcher::{Dispatcher, Lane};
 use crate::pipeline::dispose::Disposer;
+use crate::pipeline::duties::{self, Duties, Keeper};
 use crate::pipeline::load;
 use crate::pipeline::renew::{self, Held};
 use crate::pipeline::worker::Worker;
-use crate::store::bell;
+use crate::store::bell::{self, Bells};
 use crate::store::catalog::Catalog;
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
@@ -78,15 +79,39 @@ impl Engine {
             let_go: CancellationToken::new(),
             tracker: TaskTracker::new(),
         };
+        let bells = Bells::default();
+        let keeper = (discovery == Discovery::Continuous).then(|| engine.keeper(config, &bells));
         let shared = Shared {
             store,
             catalog: Arc::new(Catalog::default()),
             held: Held::default(),
-            wake: Arc::new(Notify::new()),
+            bells,
+            // Whoever sweeps by himself also disposes by himself, and waits for nobody.
+            duties: keeper.as_ref().map_or_else(Duties::unshared, Keeper::duties),
         };
         let lanes = config.feeds.values().map(|feed| engine.start_feed(config, feed, &shared, discovery)).collect();
         engine.start_dispatcher(config, lanes, &shared);
+        if let Some(keeper) = keeper {
+            engine.start_keeper(keeper);
+        }
         engine
+    }
+
+    fn keeper(&self, config: &Config, bells: &Bells) -> Keeper {
+        let lease = duties::lease(config.workers.lease);
+        let (name, feeds) = (config.instance.clone(), self.feeds.clone());
+        Keeper::new(self.ledger.clone(), name, feeds, lease, Arc::clone(&bells.duties))
+    }
+
+    /// Ends first: with `stop`, so that another instance goes on while the loads of this one still run.
+    fn start_keeper(&self, keeper: Keeper) {
+        let feeds: Vec<_> = self.feeds.iter().cloned().zip(self.discoverers.iter().cloned()).collect();
+        let declined = move || {
+            let declining = feeds.iter().filter(|(_, discoverer)| discoverer.declines());
+            declining.map(|(feed, _)| feed.clone()).collect()
+        };
+        let stop = self.stop.clone();
+        self.tracker.spawn(kept_up("duties", stop.clone(), async move || keeper.run(&declined, &stop).await));
     }
 
     fn start_feed(&mut self, config: &Config, feed: &Arc<Feed>, shared: &Shared, discovery: Discovery) -> Lane {
@@ -94,7 +119,7 @@ impl Engine {
             Arc::clone(&shared.store),
             self.ledger.clone(),
             Arc::clone(feed),
-            Arc::clone(&shared.wake),
+            Arc::clone(&shared.bells.work),
         ));
         self.discoverers.push(Arc::clone(&discoverer));
         let loaded = Arc::new(Notify::new());
@@ -103,6 +128,7 @@ impl Engine {
             ledger: self.ledger.clone(),
             feed: Arc::clone(feed),
             discoverer: Arc::clone(&discoverer),
+            duties: shared.duties.clone(),
             // A dead instance's loads and disposals are taken over after the same time.
             taken_for: config.workers.lease,
             loaded: Arc::clone(&loaded),
@@ -110,8 +136,8 @@ impl Engine {
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("disposer", stop.clone(), async move || disposer.run(&stop).await));
         if discovery == Discovery::Continuous {
-            let (discoverer, stop) = (Arc::clone(&discoverer), self.stop.clone());
-            self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&stop).await));
+            let (discoverer, duties, stop) = (Arc::clone(&discoverer), shared.duties.clone(), self.stop.clone());
+            self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&duties, &stop).await));
         }
         Lane::new(Arc::new(Worker {
             load: load::Context {
@@ -132,11 +158,11 @@ impl Engine {
 
     fn start_dispatcher(&self, config: &Config, lanes: Vec<Lane>, shared: &Shared) {
         let mut dispatcher =
-            Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.wake), self.tracker.clone());
+            Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.bells.work), self.tracker.clone());
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("dispatcher", stop.clone(), async move || dispatcher.run(&stop).await));
-        let (pools, wake, stop) = (self.pools.clone(), Arc::clone(&shared.wake), self.stop.clone());
-        self.tracker.spawn(kept_up("bell", stop.clone(), async move || bell::listen(&pools, &wake, &stop).await));
+        let (pools, bells, stop) = (self.pools.clone(), shared.bells.clone(), self.stop.clone());
+        self.tracker.spawn(kept_up("bell", stop.clone(), async move || bell::listen(&pools, &bells, &stop).await));
         // Not in the tracker: renewal must outlast the loads that the tracker waits for.
         let (ledger, held, let_go) = (self.ledger.clone(), shared.held.clone(), self.let_go.clone());
         let lease = config.workers.lease;
@@ -217,5 +243,6 @@ struct Shared {
     store: Arc<dyn ObjectStore>,
     catalog: Arc<Catalog>,
     held: Held,
-    wake: Arc<Notify>,
+    bells: Bells,
+    duties: Duties,
 }

@@ -119,6 +119,8 @@ table! {
         "Objects found only after the frontier had passed their time, by the channel that found them.";
     LATENESS: Histogram "lateness_seconds" Seconds ["feed"]
         "How far behind the frontier late objects were.";
+    LOOKBACK: Gauge "lookback_seconds" Seconds ["feed"]
+        "How far before the frontier this instance's last look-back began; absent before the first.";
     LEASES_IN_FLIGHT: Gauge "leases_in_flight" Count []
         "Objects this instance holds a lease on.";
     IN_FLIGHT_BYTES: Gauge "in_flight_bytes" Bytes []

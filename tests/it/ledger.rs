@@ -571,7 +571,11 @@ const ENTRIES: &str = "SELECT id, key, version, key_time, visible_at, state, rea
 
 /// Runs one history from an empty ledger; answers the transitions it saw.
 async fn history(lab: &Lab, pools: &Pools, shape: &Shape, policy: OnChange, ops: &[Op]) -> BTreeSet<Transition> {
-    lab.execute("TRUNCATE keyfall.objects, keyfall.feeds, items").await;
+    // Swept once: only then can an object be late.
+    lab.execute(
+        "TRUNCATE keyfall.objects, keyfall.feeds, items; INSERT INTO keyfall.feeds (feed, last_sweep_at) VALUES ('items', now())",
+    )
+    .await;
     let feeds = loaded(&lab.sources(ITEMS)).config.feeds;
     let feed = feeds.into_values().next().expect("a feed");
     let mut world = World {

@@ -24,6 +24,7 @@ mod leases;
 mod ledger;
 mod lifecycle;
 mod loads;
+mod migration;
 mod policy;
 mod privileges;
 mod realdata;

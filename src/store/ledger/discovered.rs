@@ -29,7 +29,8 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Recorded {
     /// One entry per object that was not known before and is to be loaded: by how many seconds its key time lies
-    /// before the newest one known of its series until then, zero or less where it is on time.
+    /// before the newest one known of its series until then, zero where it is on time, or where the feed was never
+    /// swept and there is nothing it could be late for.
     pub new: Vec<f64>,
     /// Objects written down as skipped, by reason.
     pub skipped: Vec<SkipReason>,
@@ -153,13 +154,18 @@ const RECORD: &str = "-- ledger::record
     ), written AS (
         INSERT INTO keyfall.objects AS o
                (feed, bucket, key, version, etag, size, series, key_time, visible_at, discovered_by, state, reason,
-                not_before, error_code, error_detail, error_advice)
+                not_before, error_code, error_detail, error_advice, late_seconds)
         SELECT $1, $2, key, version, etag, size, series, key_time, visible_at, $11,
                CASE WHEN reason IS NOT NULL THEN 'skipped' WHEN told IS NOT NULL THEN $13 ELSE 'pending' END,
                CASE WHEN told IS NOT NULL AND $13 = 'skipped' THEN 'changed' ELSE reason END,
                CASE WHEN $12::float8 > 0 THEN visible_at + make_interval(secs => $12::float8)
                     ELSE '-infinity' END,
-               CASE WHEN told IS NOT NULL THEN $14::text END, told, CASE WHEN told IS NOT NULL THEN $15::text END
+               CASE WHEN told IS NOT NULL THEN $14::text END, told, CASE WHEN told IS NOT NULL THEN $15::text END,
+               -- Nothing is late for a feed that was never swept. The ledger knows that for all instances.
+               CASE WHEN reason IS NULL
+                     AND EXISTS (SELECT FROM keyfall.feeds f WHERE f.feed = $1 AND f.last_sweep_at IS NOT NULL)
+                    THEN (SELECT extract(epoch FROM n.key_time - judged.key_time)::float8 FROM newest n
+                           WHERE n.series = judged.series AND n.key_time > judged.key_time) END
           FROM judged
         ON CONFLICT (feed, bucket, key, version) DO UPDATE
            SET state      = CASE WHEN o.state IN ('missing', 'superseded') THEN 'pending' ELSE o.state END,
@@ -174,7 +180,8 @@ const RECORD: &str = "-- ledger::record
            AND (o.state IN ('missing', 'superseded') AND excluded.visible_at >= o.visible_at
                 OR o.state = 'loaded' AND o.disposal = 'done'
                    AND (excluded.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
-        RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, o.state, (o.xmax = 0) AS inserted
+        RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, o.late_seconds, o.state,
+                  (o.xmax = 0) AS inserted
     ), older AS MATERIALIZED (
         -- OFFSET 0 keeps the look-up by key a look-up: left to itself, the planner joins the page with every open row
         -- of the feed as long as it takes the table for empty, and a first listing becomes quadratic.
@@ -189,6 +196,4 @@ const RECORD: &str = "-- ledger::record
            SET state = 'superseded', superseded_by = (SELECT max(older.newer) FROM older WHERE older.id = old.id)
          WHERE old.id = ANY (ARRAY(SELECT older.id FROM older)) AND old.state || '' = 'pending'
     )
-    SELECT w.inserted, coalesce(extract(epoch FROM n.key_time - w.key_time), 0)::float8, w.reason,
-           w.state = 'quarantined'
-      FROM written w JOIN newest n ON n.series = w.series";
+    SELECT w.inserted, coalesce(w.late_seconds, 0), w.reason, w.state = 'quarantined' FROM written w";

@@ -23,6 +23,10 @@ CREATE INDEX objects_content ON keyfall.objects (feed, sha256) WHERE state = 'lo
 ALTER TABLE keyfall.feeds
     -- Since when notifications of this feed are received: what is older was never to be notified.
     ADD COLUMN notified_since          timestamptz,
+    -- When anybody last found something new: polls come the more seldom the longer ago that is.
+    ADD COLUMN last_found_at           timestamptz,
+    -- When polls began again after a pause that no look-back covers: a sweep is due that ends after this.
+    ADD COLUMN poll_gap_at             timestamptz,
     -- The last `keyfall reconcile` of the whole feed, and how many objects were not as they should be.
     ADD COLUMN reconciled_at           timestamptz,
     ADD COLUMN reconcile_differences   bigint;
@@ -41,6 +45,9 @@ CREATE TABLE keyfall.instances (
     id          uuid PRIMARY KEY,
     name        text NOT NULL,
     version     text NOT NULL,
+    -- Its feeds, and those of them whose bucket does not answer it: another instance had better list them.
+    feeds       text[] NOT NULL,
+    declined    text[] NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT now(),
     seen_at     timestamptz NOT NULL DEFAULT now(),
     -- A heartbeat is due before this; afterwards the instance is taken for dead.

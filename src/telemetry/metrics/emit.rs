@@ -8,9 +8,9 @@ use metrics::Label;
 use super::{
     BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DUPLICATES,
     DisposalAction, DisposalOutcome, DuplicateOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS,
-    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, Metric, OBJECT_DURATION, OBJECTS,
-    OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, READ_BYTES,
-    ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
+    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, OBJECT_DURATION,
+    OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState,
+    READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
@@ -100,6 +100,11 @@ pub fn list_call(feed: &FeedName, channel: Channel) {
 pub fn late_object(feed: &FeedName, found_by: Channel, lateness: Duration) {
     count(&LATE_OBJECTS, [feed.as_str(), found_by.as_str()], 1);
     observe(&LATENESS, [feed.as_str()], lateness);
+}
+
+/// A look-back begins so far before the frontier.
+pub fn lookback(feed: &FeedName, distance: Duration) {
+    set(&LOOKBACK, [feed.as_str()], distance.as_secs_f64());
 }
 
 /// What this instance holds leases on now.

@@ -225,11 +225,12 @@ impl Model {
 
     // Discovery.
 
-    /// Seconds by which an object lies behind the newest key time known, where it is new and to be loaded.
+    /// Seconds by which an object lies behind the newest key time known, if it does, where it is new and to be loaded.
     pub(crate) fn lateness(&self, found: &Found) -> Option<f64> {
         let known = self.entries.iter().any(|entry| entry.is(found));
         let newest = self.position(&found.series).newest;
         let late = newest.zip(found.key_time).map_or(0.0, |(newest, time)| newest.duration_since(time).as_secs_f64());
+        let late = late.max(0.0);
         (!known && found.skip.is_none() && self.set_aside(found).is_none()).then_some(late)
     }
 
