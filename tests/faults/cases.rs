@@ -18,6 +18,7 @@ mod s3;
 mod signals;
 mod soak;
 mod targets;
+mod versions;
 
 use crate::case::Case;
 
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Case> {
         network::cases(),
         local::cases(),
         instances::cases(),
+        versions::cases(),
         operator::cases(),
         targets::cases(),
         reload::cases(),

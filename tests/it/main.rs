@@ -11,10 +11,12 @@
 )]
 
 mod bodies;
+mod changed;
 mod commit;
 mod corpus;
 mod discovery;
 mod disposal;
+mod duplicates;
 mod hostile;
 mod instances;
 mod kill;
