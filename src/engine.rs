@@ -100,7 +100,7 @@ impl Engine {
     fn keeper(&self, config: &Config, bells: &Bells) -> Keeper {
         let lease = duties::lease(config.workers.lease);
         let (name, feeds) = (config.instance.clone(), self.feeds.clone());
-        Keeper::new(self.ledger.clone(), name, feeds, lease, Arc::clone(&bells.duties))
+        Keeper::new(self.ledger.clone(), name, feeds, lease, bells.clone())
     }
 
     /// Ends first: with `stop`, so that another instance goes on while the loads of this one still run.

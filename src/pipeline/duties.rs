@@ -8,16 +8,16 @@
 //! Deliberately absent: a fence. Two that list record the same rows once, two that dispose name the version they loaded.
 //! A duty spares work; what must not happen twice is guarded where it happens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::domain::duty::Duty;
 use crate::domain::feed::FeedName;
+use crate::store::bell::Bells;
 use crate::store::ledger::{Beat, Ledger};
 
 /// Longest lease: a dead instance's feeds are polled again after so long.
@@ -107,15 +107,15 @@ pub struct Keeper {
     name: String,
     feeds: Vec<FeedName>,
     lease: Duration,
-    /// Rung when another instance gave something back.
-    wake: Arc<Notify>,
+    /// Rung when another instance gave something back; knows our session.
+    bells: Bells,
     held: watch::Sender<Held>,
 }
 
 impl Keeper {
     /// A keeper for an instance of this name with these feeds; `lease` is that of duties.
-    pub fn new(ledger: Ledger, name: String, feeds: Vec<FeedName>, lease: Duration, wake: Arc<Notify>) -> Self {
-        Self { ledger, id: Uuid::new_v4(), name, feeds, lease, wake, held: watch::Sender::default() }
+    pub fn new(ledger: Ledger, name: String, feeds: Vec<FeedName>, lease: Duration, bells: Bells) -> Self {
+        Self { ledger, id: Uuid::new_v4(), name, feeds, lease, bells, held: watch::Sender::default() }
     }
 
     /// What whoever works asks.
@@ -136,7 +136,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.wake.notified() => {}
+                () = self.bells.duties.notified() => {}
                 () = sleep(pause) => {}
             }
         }
@@ -153,6 +153,7 @@ impl Keeper {
             name: &self.name,
             feeds: self.feeds.iter().map(FeedName::as_str).collect(),
             declined: declined.iter().map(FeedName::as_str).collect(),
+            session: self.bells.session(),
             lease: self.lease,
         };
         // Before the ledger's clock is read: ours ends first.
