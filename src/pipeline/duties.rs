@@ -37,12 +37,17 @@ pub fn lease(objects: Duration) -> Duration {
 struct Held {
     duties: Vec<(String, Duty)>,
     until: Option<Instant>,
+    /// Why the last renewal failed, where it did.
+    trouble: Option<String>,
 }
 
 impl Held {
-    fn holds(&self, feed: &FeedName, duty: Duty) -> bool {
+    fn is_current(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
-            && self.duties.iter().any(|(of, held)| of == feed.as_str() && *held == duty)
+    }
+
+    fn holds(&self, feed: &FeedName, duty: Duty) -> bool {
+        self.is_current() && self.duties.iter().any(|(of, held)| of == feed.as_str() && *held == duty)
     }
 }
 
@@ -59,6 +64,13 @@ impl Duties {
     /// Whether this instance holds the duty now.
     pub fn holds(&self, feed: &FeedName, duty: Duty) -> bool {
         self.0.as_ref().is_none_or(|held| held.borrow().holds(feed, duty))
+    }
+
+    /// Why this instance can hold nothing at the moment, where that is so. A renewal that failed once is none: there is
+    /// time for two more.
+    pub fn trouble(&self) -> Option<String> {
+        let held = self.0.as_ref()?.borrow();
+        held.trouble.clone().filter(|_| !held.is_current())
     }
 
     /// Waits until this instance holds the duty.
@@ -161,12 +173,13 @@ impl Keeper {
         let granted = match self.ledger.beat(&beat).await {
             Ok(granted) => granted,
             Err(error) => {
-                tracing::debug!(error = %error, "duties could not be renewed");
+                tracing::warn!(error = %error, advice = error.advice(), "duties could not be renewed");
+                self.held.send_modify(|held| held.trouble = Some(format!("duties cannot be kept: {error}")));
                 return third;
             }
         };
         self.tell(&granted.duties);
-        self.held.send_replace(Held { duties: granted.duties, until: Some(until) });
+        self.held.send_replace(Held { duties: granted.duties, until: Some(until), trouble: None });
         if granted.given_back > 0
             && let Err(error) = self.ledger.ring_for_duties().await
         {
@@ -197,7 +210,7 @@ mod tests {
     const LONG: Duration = Duration::from_mins(1);
 
     fn lent(duty: Duty, until: Instant) -> Held {
-        Held { duties: vec![("a".to_owned(), duty)], until: Some(until) }
+        Held { duties: vec![("a".to_owned(), duty)], until: Some(until), trouble: None }
     }
 
     #[test]
@@ -225,6 +238,16 @@ mod tests {
         assert!(leave.is_over() && !Leave::until(&stop).is_over());
         stop.cancel();
         assert!(Leave::until(&stop).is_over());
+    }
+
+    #[test]
+    fn a_failed_renewal_is_a_trouble_once_the_lease_is_over() {
+        let failed = |until| Held { trouble: Some("denied".to_owned()), ..lent(Duty::Poll, until) };
+        let held = watch::Sender::new(failed(Instant::now() + LONG));
+        let duties = Duties(Some(held.subscribe()));
+        assert_eq!(duties.trouble(), None);
+        held.send_replace(failed(Instant::now()));
+        assert_eq!(duties.trouble().as_deref(), Some("denied"));
     }
 
     #[test]

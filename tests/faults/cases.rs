@@ -4,6 +4,7 @@ mod answers;
 mod between;
 mod capacity;
 mod crash;
+mod duties;
 mod errands;
 mod frozen;
 mod instances;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Case> {
         network::cases(),
         local::cases(),
         instances::cases(),
+        duties::cases(),
         operator::cases(),
         targets::cases(),
         reload::cases(),
