@@ -54,6 +54,8 @@ pub struct Engine {
     pub pools: Pools,
     /// Discovery, per feed.
     pub discoverers: Vec<Arc<Discoverer>>,
+    /// What is this instance's to do. Whoever sweeps by himself also disposes by himself, and waits for nobody.
+    duties: Duties,
     feeds: Vec<FeedName>,
     grace: Duration,
     /// Nothing new is begun.
@@ -72,6 +74,7 @@ impl Engine {
             ledger: Ledger::new(pools.clone()),
             pools,
             discoverers: Vec::new(),
+            duties: Duties::unshared(),
             feeds: config.feeds.keys().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
@@ -81,14 +84,10 @@ impl Engine {
         };
         let bells = Bells::default();
         let keeper = (discovery == Discovery::Continuous).then(|| engine.keeper(config, &bells));
-        let shared = Shared {
-            store,
-            catalog: Arc::new(Catalog::default()),
-            held: Held::default(),
-            bells,
-            // Whoever sweeps by himself also disposes by himself, and waits for nobody.
-            duties: keeper.as_ref().map_or_else(Duties::unshared, Keeper::duties),
-        };
+        if let Some(keeper) = &keeper {
+            engine.duties = keeper.duties();
+        }
+        let shared = Shared { store, catalog: Arc::new(Catalog::default()), held: Held::default(), bells };
         let lanes = config.feeds.values().map(|feed| engine.start_feed(config, feed, &shared, discovery)).collect();
         engine.start_dispatcher(config, lanes, &shared);
         if let Some(keeper) = keeper {
@@ -100,7 +99,7 @@ impl Engine {
     fn keeper(&self, config: &Config, bells: &Bells) -> Keeper {
         let lease = duties::lease(config.workers.lease);
         let (name, feeds) = (config.instance.clone(), self.feeds.clone());
-        Keeper::new(self.ledger.clone(), name, feeds, lease, Arc::clone(&bells.duties))
+        Keeper::new(self.ledger.clone(), name, feeds, lease, bells.clone())
     }
 
     /// Ends first: with `stop`, so that another instance goes on while the loads of this one still run.
@@ -128,7 +127,7 @@ impl Engine {
             ledger: self.ledger.clone(),
             feed: Arc::clone(feed),
             discoverer: Arc::clone(&discoverer),
-            duties: shared.duties.clone(),
+            duties: self.duties.clone(),
             // A dead instance's loads and disposals are taken over after the same time.
             taken_for: config.workers.lease,
             loaded: Arc::clone(&loaded),
@@ -136,7 +135,7 @@ impl Engine {
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("disposer", stop.clone(), async move || disposer.run(&stop).await));
         if discovery == Discovery::Continuous {
-            let (discoverer, duties, stop) = (Arc::clone(&discoverer), shared.duties.clone(), self.stop.clone());
+            let (discoverer, duties, stop) = (Arc::clone(&discoverer), self.duties.clone(), self.stop.clone());
             self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&duties, &stop).await));
         }
         Lane::new(Arc::new(Worker {
@@ -188,7 +187,9 @@ impl Engine {
             .feeds
             .iter()
             .zip(&self.discoverers)
-            .map(|(feed, discoverer)| (feed.clone(), discoverer.trouble().or_else(|| halt(feed))))
+            .map(|(feed, discoverer)| {
+                (feed.clone(), discoverer.trouble().or_else(|| self.duties.trouble()).or_else(|| halt(feed)))
+            })
             .collect())
     }
 
@@ -244,5 +245,4 @@ struct Shared {
     catalog: Arc<Catalog>,
     held: Held,
     bells: Bells,
-    duties: Duties,
 }

@@ -4,6 +4,7 @@ mod answers;
 mod between;
 mod capacity;
 mod crash;
+mod duties;
 mod errands;
 mod frozen;
 mod instances;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Case> {
         local::cases(),
         instances::cases(),
         versions::cases(),
+        duties::cases(),
         operator::cases(),
         targets::cases(),
         reload::cases(),
