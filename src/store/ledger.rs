@@ -11,6 +11,7 @@ mod duties;
 mod feeds;
 mod instances;
 mod leases;
+mod notifications;
 mod operate;
 mod outcomes;
 mod reads;
