@@ -54,6 +54,7 @@ pub struct Engine {
     /// Discovery, per feed.
     pub discoverers: Vec<Arc<Discoverer>>,
     feeds: Vec<FeedName>,
+    configured: Vec<Arc<Feed>>,
     grace: Duration,
     /// Nothing new is begun.
     stop: CancellationToken,
@@ -72,6 +73,7 @@ impl Engine {
             pools,
             discoverers: Vec::new(),
             feeds: config.feeds.keys().cloned().collect(),
+            configured: config.feeds.values().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -144,6 +146,11 @@ impl Engine {
             kept_up("renewal", let_go.clone(), async move || renew::run(&ledger, &held, lease, &let_go).await);
         #[expect(clippy::disallowed_methods, reason = "ends with `let_go`, after the tracker is empty")]
         drop(tokio::spawn(renewal));
+    }
+
+    /// Its feeds as they are configured, in the same order.
+    pub fn configured(&self) -> &[Arc<Feed>] {
+        &self.configured
     }
 
     /// Names of the feeds, in order.

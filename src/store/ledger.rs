@@ -11,6 +11,9 @@ mod leases;
 mod operate;
 mod outcomes;
 mod reads;
+mod reconciled;
+mod slots;
+mod walk;
 
 use tokio_postgres::types::ToSql;
 
@@ -26,6 +29,9 @@ pub use feeds::{FeedPause, SeriesPosition};
 pub use leases::LeaseLimits;
 pub use outcomes::Settlement;
 pub use reads::{FeedCounts, FeedGauges, ObjectFilter, ObjectRow, OpenWork};
+pub use reconciled::Reconciliation;
+pub use slots::SeriesSpan;
+pub use walk::{Entry, Place};
 
 /// Access to the ledger.
 #[derive(Clone)]
