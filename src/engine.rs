@@ -68,6 +68,7 @@ pub struct Engine {
     duties: Duties,
     consumers: Vec<Arc<Consumer>>,
     feeds: Vec<FeedName>,
+    configured: Vec<Arc<Feed>>,
     grace: Duration,
     /// Nothing new is begun.
     stop: CancellationToken,
@@ -88,6 +89,7 @@ impl Engine {
             duties: Duties::unshared(),
             consumers: Vec::new(),
             feeds: config.feeds.keys().cloned().collect(),
+            configured: config.feeds.values().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -197,6 +199,11 @@ impl Engine {
             kept_up("renewal", let_go.clone(), async move || renew::run(&ledger, &held, lease, &let_go).await);
         #[expect(clippy::disallowed_methods, reason = "ends with `let_go`, after the tracker is empty")]
         drop(tokio::spawn(renewal));
+    }
+
+    /// Its feeds as they are configured, in the same order.
+    pub fn configured(&self) -> &[Arc<Feed>] {
+        &self.configured
     }
 
     /// Names of the feeds, in order.

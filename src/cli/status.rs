@@ -1,5 +1,7 @@
 //! `keyfall status`: where every feed stands.
 
+mod slots;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,7 +50,7 @@ pub(super) fn print(output: Output, feeds: &[FeedStatus], instances: Option<&[In
 }
 
 /// Columns that are of interest only where there is something in them.
-const RARE: [&str; 6] = ["leased", "skipped", "missing", "superseded", "undone", "to dispose"];
+const RARE: [&str; 7] = ["leased", "skipped", "missing", "superseded", "undone", "to dispose", "empty slots"];
 
 fn grid(feeds: &[FeedStatus]) -> Grid {
     let mut grid = Grid::new(&[
@@ -62,6 +64,7 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
         "superseded",
         "undone",
         "to dispose",
+        "empty slots",
         "rows",
         "frontier",
         "oldest",
@@ -72,6 +75,7 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
         row.extend(State::ALL.map(|state| feed.count(state).to_string()));
         row.extend([
             feed.disposal_pending.to_string(),
+            feed.slots.as_ref().map_or(0, |slots| slots.missing).to_string(),
             feed.rows_loaded.to_string(),
             time(feed.frontier),
             feed.oldest_waiting_seconds.map_or_else(|| "-".to_owned(), age),
@@ -122,6 +126,14 @@ fn remarks(output: Output, feed: &FeedStatus) -> Vec<String> {
         let look = format!("keyfall objects --feed {} --state quarantined", feed.feed);
         lines.push(format!("{}: {} in quarantine: `{look}`", feed.feed, feed.count(State::Quarantined)));
     }
+    if let Some(slots) = &feed.slots {
+        lines.extend(slots::remarks(output, &feed.feed, slots));
+    }
+    if let Some(last) = feed.reconciled.as_ref().filter(|last| last.differences > 0) {
+        let word = output.toned(Tone::Bad, &format!("{} differences", last.differences));
+        let at = time(Some(last.at));
+        lines.push(format!("{}: {word} found at {at}: `keyfall reconcile --feed {}`", feed.feed, feed.feed));
+    }
     lines
 }
 
@@ -131,7 +143,7 @@ pub(super) fn time(at: Option<Timestamp>) -> String {
 }
 
 /// An age in its two largest units.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

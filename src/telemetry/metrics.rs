@@ -165,6 +165,12 @@ table! {
         "Loaded objects whose disposal is not done yet. From the ledger.";
     FEED_PAUSED: Gauge "feed_paused" Count ["feed"]
         "1 where the feed is paused, by an operator or by an error that needs one. From the ledger.";
+    MISSING_SLOTS: Gauge "missing_slots" Count ["feed"]
+        "Spans of the feed's cadence in which no object came, 0 where it has none. From the ledger, once a minute.";
+    RECONCILED_TIMESTAMP: Gauge "reconciled_timestamp_seconds" Seconds ["feed"]
+        "When the whole feed was reconciled last, since 1970; 0 before the first time. From the ledger, once a minute.";
+    RECONCILE_DIFFERENCES: Gauge "reconcile_differences" Count ["feed"]
+        "Objects that were not as they should be when the whole feed was reconciled last. From the ledger, once a minute.";
 }
 
 /// The metric of this name.
