@@ -58,7 +58,7 @@ async fn refused(trial: Trial, action: Action) -> Report {
     // Loading goes on by polling, and whoever asks hears of the queue.
     lab.put(0..3, 5);
     lab.until_count("SELECT count(*) FROM keyfall.objects WHERE disposal = 'done'", 3).await;
-    keyfall.answers_with("/readyz", 503, &[QUEUE]).await;
+    keyfall.answers_with("/readyz", 503, &["feed items"]).await;
     keyfall.answers("/livez", 200).await;
     tokio::time::sleep(WATCHED.saturating_sub(begun.elapsed())).await;
     let calls = failing.hits();
@@ -86,7 +86,7 @@ async fn hanging(trial: Trial) -> Report {
     within("a request hangs", gate.reached()).await;
     lab.put(0..3, 5);
     lab.until_count("SELECT count(*) FROM keyfall.objects WHERE disposal = 'done'", 3).await;
-    keyfall.answers_with("/readyz", 503, &[QUEUE]).await;
+    keyfall.answers_with("/readyz", 503, &["feed items"]).await;
     // The deadline is ours: a request that hangs is given up and tried again.
     within("another request", async {
         while held.hits() < 2 {
@@ -112,7 +112,7 @@ async fn not_deletable(trial: Trial) -> Report {
     lab.put(0..3, 5);
     tell(&lab, 0..3);
     lab.until_count("SELECT count(*) FROM keyfall.objects WHERE disposal = 'done'", 3).await;
-    keyfall.answers_with("/readyz", 503, &[QUEUE]).await;
+    keyfall.answers_with("/readyz", 503, &["feed items"]).await;
     keyfall.says("E-SQS-DENIED").await;
     assert_eq!(lab.mail.sqs.len(QUEUE), 1);
     lab.mail.sqs.heal();
@@ -134,7 +134,8 @@ async fn never_sent(trial: Trial) -> Report {
     let mut keyfall = lab.keyfall("a", &settings);
     listening(&lab, &mut keyfall).await;
     // Times in a bucket are whole seconds: what is put in the second in which listening began is not awaited.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let listens = "SELECT count(*) FROM keyfall.feeds WHERE notified_since < now() - interval '1 s'";
+    lab.until_count(listens, 1).await;
     lab.put(0..40, 3);
     let lost = [3, 17];
     for number in (0..40).filter(|number| !lost.contains(number)) {
@@ -173,7 +174,7 @@ async fn deleted(trial: Trial) -> Report {
     assert!(lab.mail.sqs.delete_queue(QUEUE));
     lab.put(0..3, 5);
     lab.until_count("SELECT count(*) FROM keyfall.objects WHERE disposal = 'done'", 3).await;
-    keyfall.answers_with("/readyz", 503, &[QUEUE]).await;
+    keyfall.answers_with("/readyz", 503, &["feed items"]).await;
     keyfall.says("E-SQS-QUEUE").await;
     lab.mail.sqs.create_queue(QUEUE, QueueOptions::default());
     lab.put(3..4, 5);
