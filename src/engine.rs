@@ -3,6 +3,7 @@
 //! A reload starts a second engine and drains the first: two engines in one process share work through the ledger
 //! exactly as two processes do.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::config::feed::Feed;
 use crate::domain::backoff;
 use crate::domain::feed::FeedName;
 use crate::domain::ports::ObjectStore;
-use crate::pipeline::discover::Discoverer;
+use crate::domain::queue::NotificationQueue;
+use crate::pipeline::discover::{Consumer, Discoverer};
 use crate::pipeline::dispatcher::{Dispatcher, Lane};
 use crate::pipeline::dispose::Disposer;
 use crate::pipeline::load;
@@ -45,6 +47,14 @@ pub enum Discovery {
     OnDemand,
 }
 
+/// The outside world as the engine sees it, but for the database.
+pub struct Ports {
+    /// Object store.
+    pub store: Arc<dyn ObjectStore>,
+    /// Queues to receive notifications from, by their names in the configuration.
+    pub queues: BTreeMap<String, Arc<dyn NotificationQueue>>,
+}
+
 /// A running engine.
 pub struct Engine {
     /// Ledger.
@@ -53,6 +63,7 @@ pub struct Engine {
     pub pools: Pools,
     /// Discovery, per feed.
     pub discoverers: Vec<Arc<Discoverer>>,
+    consumers: Vec<Arc<Consumer>>,
     feeds: Vec<FeedName>,
     grace: Duration,
     /// Nothing new is begun.
@@ -66,11 +77,12 @@ pub struct Engine {
 
 impl Engine {
     /// Starts everything. The ledger must have been migrated.
-    pub fn start(config: &Config, pools: Pools, store: Arc<dyn ObjectStore>, discovery: Discovery) -> Self {
+    pub fn start(config: &Config, pools: Pools, ports: Ports, discovery: Discovery) -> Self {
         let mut engine = Self {
             ledger: Ledger::new(pools.clone()),
             pools,
             discoverers: Vec::new(),
+            consumers: Vec::new(),
             feeds: config.feeds.keys().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
@@ -79,14 +91,30 @@ impl Engine {
             tracker: TaskTracker::new(),
         };
         let shared = Shared {
-            store,
+            store: ports.store,
             catalog: Arc::new(Catalog::default()),
             held: Held::default(),
             wake: Arc::new(Notify::new()),
         };
         let lanes = config.feeds.values().map(|feed| engine.start_feed(config, feed, &shared, discovery)).collect();
         engine.start_dispatcher(config, lanes, &shared);
+        for (name, queue) in ports.queues {
+            engine.start_consumer(config, &name, queue);
+        }
         engine
+    }
+
+    /// Consumes one queue for the feeds that name it. Every instance does: SQS hands each message to one of them at a
+    /// time, and a message that two have changes nothing the second time.
+    fn start_consumer(&mut self, config: &Config, name: &str, queue: Arc<dyn NotificationQueue>) {
+        let Some(settings) = config.queues.get(name) else { return };
+        let all: Vec<&Feed> = config.feeds.values().map(AsRef::as_ref).collect();
+        let named = all.iter().zip(&self.discoverers).filter(|(feed, _)| feed.queue.as_deref() == Some(name));
+        let feeds = named.map(|(_, discoverer)| Arc::clone(discoverer)).collect();
+        let consumer = Arc::new(Consumer::new(settings, queue, self.ledger.clone(), feeds, &all));
+        self.consumers.push(Arc::clone(&consumer));
+        let stop = self.stop.clone();
+        self.tracker.spawn(kept_up("consumer", stop.clone(), async move || consumer.run(&stop).await));
     }
 
     fn start_feed(&mut self, config: &Config, feed: &Arc<Feed>, shared: &Shared, discovery: Discovery) -> Lane {
@@ -151,18 +179,23 @@ impl Engine {
         &self.feeds
     }
 
-    /// What keeps each feed from working, if anything: its bucket cannot be listed, or the feed is halted.
+    /// What keeps each feed from working, if anything: its bucket cannot be listed, the feed is halted, or its queue
+    /// fails.
     pub async fn troubles(&self) -> Result<Vec<(FeedName, Option<String>)>, StoreError> {
         let pauses = self.ledger.pauses().await?;
         let halt = |feed: &FeedName| {
             let halted = pauses.iter().find(|pause| pause.feed == feed.as_str() && pause.by == "halt")?;
             Some(format!("{}; {}", halted.reason, halted.advice))
         };
+        let unnotified =
+            |feed: &FeedName| self.consumers.iter().filter(|it| it.serves(feed)).find_map(|it| it.trouble());
         Ok(self
             .feeds
             .iter()
             .zip(&self.discoverers)
-            .map(|(feed, discoverer)| (feed.clone(), discoverer.trouble().or_else(|| halt(feed))))
+            .map(|(feed, discoverer)| {
+                (feed.clone(), discoverer.trouble().or_else(|| halt(feed)).or_else(|| unnotified(feed)))
+            })
             .collect())
     }
 

@@ -8,6 +8,7 @@ mod discovered;
 mod disposals;
 mod feeds;
 mod leases;
+mod notifications;
 mod operate;
 mod outcomes;
 mod reads;

@@ -22,6 +22,7 @@ mod leases;
 mod ledger;
 mod lifecycle;
 mod loads;
+mod notifications;
 mod policy;
 mod privileges;
 mod realdata;

@@ -22,6 +22,9 @@ use super::{DiscoverError, Discoverer};
 /// Longest pause after failed polls.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// A notification that is not here after so long counts as missed: S3 sends most within seconds, some within a minute.
+const NOTIFICATION_GRACE: Duration = Duration::from_mins(2);
+
 impl Discoverer {
     pub(super) async fn run_polls(&self, stop: &CancellationToken, swept: &CancellationToken) {
         tokio::select! { () = stop.cancelled() => return, () = swept.cancelled() => {} }
@@ -61,11 +64,25 @@ impl Discoverer {
         };
         self.note(None);
         self.ledger.note_poll(&self.feed.name).await?;
+        self.give_up_notifications().await?;
         failpoint::reach(Point::DiscoverPolled).await?;
         if listed.new > 0 {
             tracing::debug!(feed = %self.feed.name, new = listed.new, calls = listed.calls, "discovered");
         }
         Ok(listed)
+    }
+
+    /// Counts what polls and sweeps found and no notification told of in time. A queue that is down misses them all.
+    async fn give_up_notifications(&self) -> Result<(), DiscoverError> {
+        if self.feed.queue.is_none() {
+            return Ok(());
+        }
+        let missed = self.ledger.note_missed(&self.feed.name, NOTIFICATION_GRACE).await?;
+        metrics::notifications_missed(&self.feed.name, missed);
+        if missed > 0 {
+            tracing::warn!(feed = %self.feed.name, missed, "objects were found whose notification did not come");
+        }
+        Ok(())
     }
 
     async fn poll_series(

@@ -36,6 +36,18 @@ pub struct Recorded {
     pub revived: u64,
 }
 
+impl Recorded {
+    /// Objects that are to be loaded because of it.
+    pub fn to_load(&self) -> u64 {
+        self.new.len() as u64 + self.revived
+    }
+
+    /// Rows that were written or changed; the others of the page were known.
+    pub fn changed(&self) -> u64 {
+        self.to_load() + self.skipped.len() as u64
+    }
+}
+
 impl Ledger {
     /// Writes a whole page, in one statement and so in one transaction.
     ///
@@ -45,6 +57,11 @@ impl Ledger {
     /// seconds, so a version that is back may look as old as it was: then it is revived too, at a pace that slows
     /// down with each attempt, because the page may as well be stale. The conditional GET tells which. A version that
     /// is listed an hour after it was disposed of was not disposed of, whatever the store said: no page is that old.
+    ///
+    /// A notification tells when the upload ended, a listing when it began, and for an upload in parts hours may lie
+    /// between. A listing that names a version found by notification is therefore believed even where it seems older,
+    /// and a notification re-arms a disposal only where a notification found the object: two ends are compared, or two
+    /// beginnings. It says nothing of what lies in the bucket an hour later.
     pub async fn record(&self, feed: &Feed, found: &[Found], channel: Channel) -> Result<Recorded, StoreError> {
         if found.is_empty() {
             return Ok(Recorded::default());
@@ -78,6 +95,7 @@ impl Ledger {
                     &reasons,
                     &channel.as_str(),
                     &min_age,
+                    &(feed.queue.is_some() && channel != Channel::Notification),
                 ],
             )
             .await?;
@@ -119,21 +137,27 @@ const RECORD: &str = "-- ledger::record
         SELECT p.* FROM page p
           LEFT JOIN LATERAL (
                -- OFFSET 0: see `older` below.
-               SELECT i.state, i.visible_at, i.disposal, i.disposed_at FROM keyfall.objects i
+               SELECT i.state, i.visible_at, i.disposal, i.disposed_at, i.discovered_by FROM keyfall.objects i
                 WHERE i.feed = $1 AND i.bucket = $2 AND i.key = p.key AND i.version = p.version OFFSET 0) o ON true
          WHERE o.state IS NULL
             OR p.reason IS NULL
-               AND (o.state IN ('missing', 'superseded') AND p.visible_at >= o.visible_at
+               AND (o.state IN ('missing', 'superseded')
+                    AND (p.visible_at >= o.visible_at OR o.discovered_by = 'notification' AND $11 <> 'notification')
                     OR o.state = 'loaded' AND o.disposal = 'done'
-                       AND (p.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
+                       AND ($11 <> 'notification' OR o.discovered_by = 'notification')
+                       AND (p.visible_at > o.visible_at
+                            OR $11 <> 'notification' AND o.disposed_at < now() - interval '1 h'))
     ), written AS (
         INSERT INTO keyfall.objects AS o
                (feed, bucket, key, version, etag, size, series, key_time, visible_at, discovered_by, state, reason,
-                not_before)
+                not_before, notification)
         SELECT $1, $2, key, version, etag, size, series, key_time, visible_at, $11,
                CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason,
                CASE WHEN $12::float8 > 0 THEN visible_at + make_interval(secs => $12::float8)
-                    ELSE '-infinity' END
+                    ELSE '-infinity' END,
+               CASE WHEN $13::bool AND reason IS NULL
+                     AND visible_at > (SELECT f.notified_since FROM keyfall.feeds f WHERE f.feed = $1)
+                    THEN 'awaited' END
           FROM news
         ON CONFLICT (feed, bucket, key, version) DO UPDATE
            SET state      = CASE WHEN o.state IN ('missing', 'superseded') THEN 'pending' ELSE o.state END,
@@ -145,9 +169,12 @@ const RECORD: &str = "-- ledger::record
                                  ELSE now() + make_interval(secs => 0.1 * power(2, least(o.attempt, 12))) END,
                visible_at = excluded.visible_at
          WHERE excluded.reason IS NULL
-           AND (o.state IN ('missing', 'superseded') AND excluded.visible_at >= o.visible_at
+           AND (o.state IN ('missing', 'superseded')
+                AND (excluded.visible_at >= o.visible_at OR o.discovered_by = 'notification' AND $11 <> 'notification')
                 OR o.state = 'loaded' AND o.disposal = 'done'
-                   AND (excluded.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
+                   AND ($11 <> 'notification' OR o.discovered_by = 'notification')
+                   AND (excluded.visible_at > o.visible_at
+                        OR $11 <> 'notification' AND o.disposed_at < now() - interval '1 h'))
         RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, (o.xmax = 0) AS inserted
     ), older AS MATERIALIZED (
         -- OFFSET 0 keeps the look-up by key a look-up: left to itself, the planner joins the page with every open row

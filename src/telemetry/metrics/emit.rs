@@ -8,9 +8,10 @@ use metrics::Label;
 use super::{
     BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DisposalAction,
     DisposalOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS, LEASE_EXPIRATIONS, LEASE_LOST,
-    LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, Metric, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED,
-    OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, READ_BYTES, ROWS, Reload,
-    RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
+    LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, Metric, NOTIFICATIONS, NOTIFICATIONS_MISSED, NotificationOutcome,
+    OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT,
+    PoolState, QUEUE_REQUESTS, QueueAction, QueueOutcome, READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage,
+    WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
@@ -97,6 +98,21 @@ pub fn late_object(feed: &FeedName, found_by: Channel, lateness: Duration) {
     observe(&LATENESS, [feed.as_str()], lateness);
 }
 
+/// So many events of a queue had this outcome. `queue` is its name in the configuration.
+pub fn notifications(queue: &str, outcome: NotificationOutcome, n: u64) {
+    count(&NOTIFICATIONS, [queue, outcome.as_str()], n);
+}
+
+/// Objects whose notification did not come.
+pub fn notifications_missed(feed: &FeedName, n: u64) {
+    count(&NOTIFICATIONS_MISSED, [feed.as_str()], n);
+}
+
+/// A request to a queue ended.
+pub fn queue_request(queue: &str, action: QueueAction, outcome: QueueOutcome) {
+    count(&QUEUE_REQUESTS, [queue, action.as_str(), outcome.as_str()], 1);
+}
+
 /// What this instance holds leases on now.
 pub fn in_flight(leases: usize, bytes: u64) {
     set(&LEASES_IN_FLIGHT, [], leases as f64);
@@ -178,6 +194,7 @@ pub fn touch_feed(feed: &FeedName) {
         count(&LIST_CALLS, [feed.as_str(), channel.as_str()], 0);
         count(&LATE_OBJECTS, [feed.as_str(), channel.as_str()], 0);
     }
+    notifications_missed(feed, 0);
     for outcome in ObjectOutcome::ALL {
         count(&OBJECTS, [feed.as_str(), outcome.as_str()], 0);
     }
@@ -192,6 +209,18 @@ pub fn touch_feed(feed: &FeedName) {
     for action in DisposalAction::ALL {
         for outcome in DisposalOutcome::ALL {
             count(&DISPOSALS, [feed.as_str(), action.as_str(), outcome.as_str()], 0);
+        }
+    }
+}
+
+/// Gives every counter of a queue its first zero.
+pub fn touch_queue(queue: &str) {
+    for outcome in NotificationOutcome::ALL {
+        notifications(queue, *outcome, 0);
+    }
+    for action in QueueAction::ALL {
+        for outcome in QueueOutcome::ALL {
+            count(&QUEUE_REQUESTS, [queue, action.as_str(), outcome.as_str()], 0);
         }
     }
 }
