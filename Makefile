@@ -45,6 +45,11 @@ soak: ## two instances, 200 lives ended by random SIGKILLs, then a flat line; SE
 	@scripts/setup.sh test
 	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- soak --lives $(or $(LIVES),200) $(SEED:%=--seed %)
 
+.PHONY: storm
+storm: ## 100 000 objects out of order, three instances killed all the time; OBJECTS=N, SEED=N
+	@scripts/setup.sh test
+	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- storm --objects $(or $(OBJECTS),100000) $(SEED:%=--seed %)
+
 .PHONY: mutants
 mutants: ## take guards away one by one and look whether the fault lab notices; ARGS=F07 takes one
 	@scripts/setup.sh test

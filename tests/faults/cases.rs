@@ -14,10 +14,12 @@ mod matrix;
 mod network;
 mod operator;
 mod postgres;
+mod queue;
 mod reload;
 mod s3;
 mod signals;
 mod soak;
+mod storm;
 mod targets;
 mod versions;
 
@@ -37,6 +39,7 @@ pub(crate) fn all() -> Vec<Case> {
         s3::cases(),
         network::cases(),
         local::cases(),
+        queue::cases(),
         instances::cases(),
         versions::cases(),
         duties::cases(),
@@ -44,6 +47,7 @@ pub(crate) fn all() -> Vec<Case> {
         targets::cases(),
         reload::cases(),
         errands::cases(),
+        storm::cases(),
         matrix::cases(),
     ]
     .concat()
@@ -52,4 +56,9 @@ pub(crate) fn all() -> Vec<Case> {
 /// The random kills, which take their number of lives from the command line.
 pub(crate) fn soak(lives: u32) -> Case {
     soak::case(lives)
+}
+
+/// The storm, which takes its number of objects from the command line.
+pub(crate) fn storm(objects: usize) -> Case {
+    storm::case(objects)
 }

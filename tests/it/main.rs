@@ -25,6 +25,7 @@ mod ledger;
 mod lifecycle;
 mod loads;
 mod migration;
+mod notifications;
 mod plan;
 mod policy;
 mod privileges;
