@@ -3,6 +3,7 @@
 //! A reload starts a second engine and drains the first: two engines in one process share work through the ledger
 //! exactly as two processes do.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::config::feed::Feed;
 use crate::domain::backoff;
 use crate::domain::feed::FeedName;
 use crate::domain::ports::ObjectStore;
-use crate::pipeline::discover::Discoverer;
+use crate::domain::queue::NotificationQueue;
+use crate::pipeline::discover::{Consumer, Discoverer};
 use crate::pipeline::dispatcher::{Dispatcher, Lane};
 use crate::pipeline::dispose::Disposer;
 use crate::pipeline::duties::{self, Duties, Keeper};
@@ -46,6 +48,14 @@ pub enum Discovery {
     OnDemand,
 }
 
+/// The outside world as the engine sees it, but for the database.
+pub struct Ports {
+    /// Object store.
+    pub store: Arc<dyn ObjectStore>,
+    /// Queues to receive notifications from, by their names in the configuration.
+    pub queues: BTreeMap<String, Arc<dyn NotificationQueue>>,
+}
+
 /// A running engine.
 pub struct Engine {
     /// Ledger.
@@ -54,7 +64,11 @@ pub struct Engine {
     pub pools: Pools,
     /// Discovery, per feed.
     pub discoverers: Vec<Arc<Discoverer>>,
+    /// What is this instance's to do. Whoever sweeps by himself also disposes by himself, and waits for nobody.
+    duties: Duties,
+    consumers: Vec<Arc<Consumer>>,
     feeds: Vec<FeedName>,
+    configured: Vec<Arc<Feed>>,
     grace: Duration,
     /// Nothing new is begun.
     stop: CancellationToken,
@@ -67,12 +81,15 @@ pub struct Engine {
 
 impl Engine {
     /// Starts everything. The ledger must have been migrated.
-    pub fn start(config: &Config, pools: Pools, store: Arc<dyn ObjectStore>, discovery: Discovery) -> Self {
+    pub fn start(config: &Config, pools: Pools, ports: Ports, discovery: Discovery) -> Self {
         let mut engine = Self {
             ledger: Ledger::new(pools.clone()),
             pools,
             discoverers: Vec::new(),
+            duties: Duties::unshared(),
+            consumers: Vec::new(),
             feeds: config.feeds.keys().cloned().collect(),
+            configured: config.feeds.values().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -81,16 +98,15 @@ impl Engine {
         };
         let bells = Bells::default();
         let keeper = (discovery == Discovery::Continuous).then(|| engine.keeper(config, &bells));
-        let shared = Shared {
-            store,
-            catalog: Arc::new(Catalog::default()),
-            held: Held::default(),
-            bells,
-            // Whoever sweeps by himself also disposes by himself, and waits for nobody.
-            duties: keeper.as_ref().map_or_else(Duties::unshared, Keeper::duties),
-        };
+        if let Some(keeper) = &keeper {
+            engine.duties = keeper.duties();
+        }
+        let shared = Shared { store: ports.store, catalog: Arc::new(Catalog::default()), held: Held::default(), bells };
         let lanes = config.feeds.values().map(|feed| engine.start_feed(config, feed, &shared, discovery)).collect();
         engine.start_dispatcher(config, lanes, &shared);
+        for (name, queue) in ports.queues {
+            engine.start_consumer(config, &name, queue);
+        }
         if let Some(keeper) = keeper {
             engine.start_keeper(keeper);
         }
@@ -100,7 +116,7 @@ impl Engine {
     fn keeper(&self, config: &Config, bells: &Bells) -> Keeper {
         let lease = duties::lease(config.workers.lease);
         let (name, feeds) = (config.instance.clone(), self.feeds.clone());
-        Keeper::new(self.ledger.clone(), name, feeds, lease, Arc::clone(&bells.duties))
+        Keeper::new(self.ledger.clone(), name, feeds, lease, bells.clone())
     }
 
     /// Ends first: with `stop`, so that another instance goes on while the loads of this one still run.
@@ -112,6 +128,19 @@ impl Engine {
         };
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("duties", stop.clone(), async move || keeper.run(&declined, &stop).await));
+    }
+
+    /// Consumes one queue for the feeds that name it. Every instance does: SQS hands each message to one of them at a
+    /// time, and a message that two have changes nothing the second time.
+    fn start_consumer(&mut self, config: &Config, name: &str, queue: Arc<dyn NotificationQueue>) {
+        let Some(settings) = config.queues.get(name) else { return };
+        let all: Vec<&Feed> = config.feeds.values().map(AsRef::as_ref).collect();
+        let named = all.iter().zip(&self.discoverers).filter(|(feed, _)| feed.queue.as_deref() == Some(name));
+        let feeds = named.map(|(_, discoverer)| Arc::clone(discoverer)).collect();
+        let consumer = Arc::new(Consumer::new(settings, queue, self.ledger.clone(), feeds, &all));
+        self.consumers.push(Arc::clone(&consumer));
+        let stop = self.stop.clone();
+        self.tracker.spawn(kept_up("consumer", stop.clone(), async move || consumer.run(&stop).await));
     }
 
     fn start_feed(&mut self, config: &Config, feed: &Arc<Feed>, shared: &Shared, discovery: Discovery) -> Lane {
@@ -128,7 +157,7 @@ impl Engine {
             ledger: self.ledger.clone(),
             feed: Arc::clone(feed),
             discoverer: Arc::clone(&discoverer),
-            duties: shared.duties.clone(),
+            duties: self.duties.clone(),
             // A dead instance's loads and disposals are taken over after the same time.
             taken_for: config.workers.lease,
             loaded: Arc::clone(&loaded),
@@ -136,7 +165,7 @@ impl Engine {
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("disposer", stop.clone(), async move || disposer.run(&stop).await));
         if discovery == Discovery::Continuous {
-            let (discoverer, duties, stop) = (Arc::clone(&discoverer), shared.duties.clone(), self.stop.clone());
+            let (discoverer, duties, stop) = (Arc::clone(&discoverer), self.duties.clone(), self.stop.clone());
             self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&duties, &stop).await));
         }
         Lane::new(Arc::new(Worker {
@@ -172,23 +201,34 @@ impl Engine {
         drop(tokio::spawn(renewal));
     }
 
+    /// Its feeds as they are configured, in the same order.
+    pub fn configured(&self) -> &[Arc<Feed>] {
+        &self.configured
+    }
+
     /// Names of the feeds, in order.
     pub fn feeds(&self) -> &[FeedName] {
         &self.feeds
     }
 
-    /// What keeps each feed from working, if anything: its bucket cannot be listed, or the feed is halted.
+    /// What keeps each feed from working, if anything: its bucket cannot be listed, the feed is halted, or its queue
+    /// fails.
     pub async fn troubles(&self) -> Result<Vec<(FeedName, Option<String>)>, StoreError> {
         let pauses = self.ledger.pauses().await?;
         let halt = |feed: &FeedName| {
             let halted = pauses.iter().find(|pause| pause.feed == feed.as_str() && pause.by == "halt")?;
             Some(format!("{}; {}", halted.reason, halted.advice))
         };
+        let unnotified =
+            |feed: &FeedName| self.consumers.iter().filter(|it| it.serves(feed)).find_map(|it| it.trouble());
         Ok(self
             .feeds
             .iter()
             .zip(&self.discoverers)
-            .map(|(feed, discoverer)| (feed.clone(), discoverer.trouble().or_else(|| halt(feed))))
+            .map(|(feed, discoverer)| {
+                let trouble = discoverer.trouble().or_else(|| self.duties.trouble()).or_else(|| halt(feed));
+                (feed.clone(), trouble.or_else(|| unnotified(feed)))
+            })
             .collect())
     }
 
@@ -244,5 +284,4 @@ struct Shared {
     catalog: Arc<Catalog>,
     held: Held,
     bells: Bells,
-    duties: Duties,
 }

@@ -54,6 +54,9 @@ points! {
     DiscoverRecorded "discover.recorded" fails "a page is in the ledger, nobody has been woken";
     DiscoverSwept "discover.swept" fails "a sweep has been written down";
     DiscoverPolled "discover.polled" fails "a poll has been written down";
+    NotifyReceived "notify.received" passes "messages have been received, nothing of them is recorded";
+    NotifyRecorded "notify.recorded" passes "all objects of the messages are in the ledger, none is acknowledged";
+    NotifyAcknowledged "notify.acknowledged" passes "the messages have been acknowledged";
     LeaseTaken "lease.taken" fails "objects are leased, no worker has them yet";
     LeaseRenewed "lease.renewed" passes "the leases of this instance have been renewed";
     FetchOpened "fetch.opened" fails "a GET was answered, nothing of the body is read";

@@ -90,6 +90,9 @@ pub enum QueueError {
         /// What happened, with its causes.
         detail: String,
     },
+    /// Messages that nobody can read would stay in the queue until they are too old.
+    #[error("the queue has no redrive policy")]
+    NoRedrive,
     /// SQS refused the request and will refuse it again.
     #[error("{action} was refused: {detail}")]
     Refused {
@@ -110,6 +113,7 @@ impl QueueError {
             Self::Clock { .. } => "E-SQS-CLOCK",
             Self::Throttled { .. } => "E-SQS-THROTTLED",
             Self::Transient { .. } => "E-SQS-TRANSIENT",
+            Self::NoRedrive => "E-SQS-REDRIVE",
             Self::Refused { .. } => "E-SQS-REFUSED",
         }
     }
@@ -126,6 +130,9 @@ impl QueueError {
             Self::Credentials { .. } => "give the process AWS credentials: instance role, environment or profile",
             Self::Clock { .. } => "set this machine's clock (NTP): SQS takes requests that are at most 15 minutes off",
             Self::Throttled { .. } | Self::Transient { .. } => "nothing to do if it passes: it is tried again",
+            Self::NoRedrive => {
+                "give the queue a redrive policy with a dead-letter queue, where messages end up that nobody can read"
+            }
             Self::Refused { .. } => "see the answer; compare `url` and `region` under [queues] with the queue",
         }
     }
@@ -138,6 +145,7 @@ impl QueueError {
             | Self::Denied { .. }
             | Self::Credentials { .. }
             | Self::Clock { .. }
+            | Self::NoRedrive
             | Self::Refused { .. } => false,
         }
     }

@@ -6,6 +6,7 @@
 
 mod bound;
 mod listing;
+mod notify;
 mod poll;
 mod select;
 mod sweep;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::feed::Feed;
+use crate::domain::object;
 use crate::domain::ports::{ListRequest, ObjectStore, S3Error};
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Injected, Point};
@@ -27,6 +29,7 @@ use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
 
 pub use listing::Listed;
+pub use notify::{Consumer, require_redrive};
 pub use select::judge;
 
 /// Why a listing ended early. What was recorded before stays recorded.
@@ -132,15 +135,20 @@ impl Discoverer {
     /// Looks one key up again, because its version changed under us. Failing is harmless: look-back and sweep find
     /// the new version as well, only later.
     pub async fn look_again(&self, key: &str) {
-        let request = ListRequest { prefix: key.to_owned(), ..ListRequest::default() };
         let found = async {
-            let page = self.store.list(&self.feed.bucket, &request).await?;
-            let exact = page.objects.into_iter().filter(|object| object.key == key).collect();
-            self.record(exact, Channel::Poll).await
+            let exact = self.look_up(key, Channel::Poll).await?;
+            self.record(exact.into_iter().collect(), Channel::Poll).await
         };
         if let Err(error) = found.await {
             tracing::debug!(feed = %self.feed.name, error = %error, "a changed key could not be looked up");
         }
+    }
+
+    /// What lies under exactly this key now. No longer key sorts before it, so the first page has it.
+    async fn look_up(&self, key: &str, channel: Channel) -> Result<Option<object::Listed>, DiscoverError> {
+        let request = ListRequest { prefix: key.to_owned(), ..ListRequest::default() };
+        let page = self.page(&request, channel).await?;
+        Ok(page.objects.into_iter().find(|object| object.key == key))
     }
 }
 

@@ -8,16 +8,16 @@
 //! Deliberately absent: a fence. Two that list record the same rows once, two that dispose name the version they loaded.
 //! A duty spares work; what must not happen twice is guarded where it happens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::domain::duty::Duty;
 use crate::domain::feed::FeedName;
+use crate::store::bell::Bells;
 use crate::store::ledger::{Beat, Ledger};
 
 /// Longest lease: a dead instance's feeds are polled again after so long.
@@ -37,12 +37,17 @@ pub fn lease(objects: Duration) -> Duration {
 struct Held {
     duties: Vec<(String, Duty)>,
     until: Option<Instant>,
+    /// Why the last renewal failed, where it did.
+    trouble: Option<String>,
 }
 
 impl Held {
-    fn holds(&self, feed: &FeedName, duty: Duty) -> bool {
+    fn is_current(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
-            && self.duties.iter().any(|(of, held)| of == feed.as_str() && *held == duty)
+    }
+
+    fn holds(&self, feed: &FeedName, duty: Duty) -> bool {
+        self.is_current() && self.duties.iter().any(|(of, held)| of == feed.as_str() && *held == duty)
     }
 }
 
@@ -59,6 +64,13 @@ impl Duties {
     /// Whether this instance holds the duty now.
     pub fn holds(&self, feed: &FeedName, duty: Duty) -> bool {
         self.0.as_ref().is_none_or(|held| held.borrow().holds(feed, duty))
+    }
+
+    /// Why this instance can hold nothing at the moment, where that is so. A renewal that failed once is none: there is
+    /// time for two more.
+    pub fn trouble(&self) -> Option<String> {
+        let held = self.0.as_ref()?.borrow();
+        held.trouble.clone().filter(|_| !held.is_current())
     }
 
     /// Waits until this instance holds the duty.
@@ -107,15 +119,15 @@ pub struct Keeper {
     name: String,
     feeds: Vec<FeedName>,
     lease: Duration,
-    /// Rung when another instance gave something back.
-    wake: Arc<Notify>,
+    /// Rung when another instance gave something back; knows our session.
+    bells: Bells,
     held: watch::Sender<Held>,
 }
 
 impl Keeper {
     /// A keeper for an instance of this name with these feeds; `lease` is that of duties.
-    pub fn new(ledger: Ledger, name: String, feeds: Vec<FeedName>, lease: Duration, wake: Arc<Notify>) -> Self {
-        Self { ledger, id: Uuid::new_v4(), name, feeds, lease, wake, held: watch::Sender::default() }
+    pub fn new(ledger: Ledger, name: String, feeds: Vec<FeedName>, lease: Duration, bells: Bells) -> Self {
+        Self { ledger, id: Uuid::new_v4(), name, feeds, lease, bells, held: watch::Sender::default() }
     }
 
     /// What whoever works asks.
@@ -136,7 +148,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.wake.notified() => {}
+                () = self.bells.duties.notified() => {}
                 () = sleep(pause) => {}
             }
         }
@@ -153,6 +165,7 @@ impl Keeper {
             name: &self.name,
             feeds: self.feeds.iter().map(FeedName::as_str).collect(),
             declined: declined.iter().map(FeedName::as_str).collect(),
+            session: self.bells.session(),
             lease: self.lease,
         };
         // Before the ledger's clock is read: ours ends first.
@@ -160,12 +173,13 @@ impl Keeper {
         let granted = match self.ledger.beat(&beat).await {
             Ok(granted) => granted,
             Err(error) => {
-                tracing::debug!(error = %error, "duties could not be renewed");
+                tracing::warn!(error = %error, advice = error.advice(), "duties could not be renewed");
+                self.held.send_modify(|held| held.trouble = Some(format!("duties cannot be kept: {error}")));
                 return third;
             }
         };
         self.tell(&granted.duties);
-        self.held.send_replace(Held { duties: granted.duties, until: Some(until) });
+        self.held.send_replace(Held { duties: granted.duties, until: Some(until), trouble: None });
         if granted.given_back > 0
             && let Err(error) = self.ledger.ring_for_duties().await
         {
@@ -196,7 +210,7 @@ mod tests {
     const LONG: Duration = Duration::from_mins(1);
 
     fn lent(duty: Duty, until: Instant) -> Held {
-        Held { duties: vec![("a".to_owned(), duty)], until: Some(until) }
+        Held { duties: vec![("a".to_owned(), duty)], until: Some(until), trouble: None }
     }
 
     #[test]
@@ -224,6 +238,16 @@ mod tests {
         assert!(leave.is_over() && !Leave::until(&stop).is_over());
         stop.cancel();
         assert!(Leave::until(&stop).is_over());
+    }
+
+    #[test]
+    fn a_failed_renewal_is_a_trouble_once_the_lease_is_over() {
+        let failed = |until| Held { trouble: Some("denied".to_owned()), ..lent(Duty::Poll, until) };
+        let held = watch::Sender::new(failed(Instant::now() + LONG));
+        let duties = Duties(Some(held.subscribe()));
+        assert_eq!(duties.trouble(), None);
+        held.send_replace(failed(Instant::now()));
+        assert_eq!(duties.trouble().as_deref(), Some("denied"));
     }
 
     #[test]

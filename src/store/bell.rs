@@ -5,6 +5,7 @@
 //! carry `LISTEN`, costs latency and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use futures::stream;
@@ -51,6 +52,21 @@ pub struct Bells {
     pub work: Arc<Notify>,
     /// There may be free duties.
     pub duties: Arc<Notify>,
+    /// Process of the server that holds our connection; 0 while there is none.
+    session: Arc<AtomicI32>,
+}
+
+impl Bells {
+    /// Process of the server that holds our connection: it ends when ours does, however that happens.
+    pub fn session(&self) -> Option<i32> {
+        Some(self.session.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    fn attach(&self, session: i32) {
+        self.session.store(session, Ordering::Relaxed);
+        // The others should know it soon: a heartbeat tells them.
+        self.duties.notify_one();
+    }
 }
 
 /// Rings for every notification until told to stop.
@@ -58,6 +74,7 @@ pub async fn listen(pools: &Pools, bells: &Bells, stop: &CancellationToken) {
     let mut failures = 0;
     while !stop.is_cancelled() {
         let ended = tokio::select! { () = stop.cancelled() => return, ended = listen_once(pools, bells) => ended };
+        bells.session.store(0, Ordering::Relaxed);
         if let Err(error) = ended {
             tracing::debug!(error = %error, "not listening for other instances' discoveries");
         }
@@ -72,13 +89,16 @@ async fn listen_once(pools: &Pools, bells: &Bells) -> Result<(), StoreError> {
     let (client, mut connection) = pools.direct().await?;
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context)).boxed();
     // The connection only moves while its messages are read.
-    let subscribe = client.batch_execute("LISTEN keyfall_work");
+    let subscribe = async {
+        client.batch_execute("LISTEN keyfall_work").await?;
+        client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)
+    };
     tokio::pin!(subscribe);
     let mut subscribed = false;
     loop {
         tokio::select! {
             done = &mut subscribe, if !subscribed => {
-                done?;
+                bells.attach(done?);
                 subscribed = true;
             }
             message = messages.try_next() => match message? {

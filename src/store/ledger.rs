@@ -11,9 +11,13 @@ mod duties;
 mod feeds;
 mod instances;
 mod leases;
+mod notifications;
 mod operate;
 mod outcomes;
 mod reads;
+mod reconciled;
+mod slots;
+mod walk;
 
 use tokio_postgres::types::ToSql;
 
@@ -31,6 +35,9 @@ pub use instances::InstanceRow;
 pub use leases::LeaseLimits;
 pub use outcomes::Settlement;
 pub use reads::{FeedCounts, FeedGauges, ObjectFilter, ObjectRow, OpenWork};
+pub use reconciled::Reconciliation;
+pub use slots::SeriesSpan;
+pub use walk::{Entry, Place};
 
 /// Access to the ledger.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Every metric: name, kind, unit, labels and meaning in one table, and one typed function for each.
 //!
-//! Guaranteed: label values come from closed enums or from the configuration's feed names, never from keys, messages
-//! or requests. `docs/METRICS.md` says the same for readers; a test compares the two. Deliberately absent: the
+//! Guaranteed: label values come from closed enums or from the configuration's names of feeds and queues, never from
+//! keys, messages or requests. `docs/METRICS.md` says the same for readers; a test compares the two. Deliberately absent: the
 //! recorder and its buckets, and any decision about when something is counted.
 //!
 //! There are two families. *Instance* metrics tell what this process did, as it happens. *Ledger* gauges are read
@@ -115,6 +115,12 @@ table! {
         "Time spent in one stage for one object, or for one page of a listing.";
     LIST_CALLS: Counter "list_calls_total" Count ["feed", "channel"]
         "LIST requests sent to the object store.";
+    NOTIFICATIONS: Counter "notifications_total" Count ["queue", "outcome"]
+        "Events received from the queue, by what became of them; an event counts once for each feed that watches its key, a message without a readable event counts once.";
+    NOTIFICATIONS_MISSED: Counter "notifications_missed_total" Count ["feed"]
+        "Objects found by poll or sweep whose notification did not come within two minutes.";
+    QUEUE_REQUESTS: Counter "queue_requests_total" Count ["queue", "action", "outcome"]
+        "Requests sent to the queue, by action and outcome.";
     LATE_OBJECTS: Counter "late_objects_total" Count ["feed", "found_by"]
         "Objects found only after the frontier had passed their time, by the channel that found them.";
     LATENESS: Histogram "lateness_seconds" Seconds ["feed"]
@@ -159,6 +165,12 @@ table! {
         "Loaded objects whose disposal is not done yet. From the ledger.";
     FEED_PAUSED: Gauge "feed_paused" Count ["feed"]
         "1 where the feed is paused, by an operator or by an error that needs one. From the ledger.";
+    MISSING_SLOTS: Gauge "missing_slots" Count ["feed"]
+        "Spans of the feed's cadence in which no object came, 0 where it has none. From the ledger, once a minute.";
+    RECONCILED_TIMESTAMP: Gauge "reconciled_timestamp_seconds" Seconds ["feed"]
+        "When the whole feed was reconciled last, since 1970; 0 before the first time. From the ledger, once a minute.";
+    RECONCILE_DIFFERENCES: Gauge "reconcile_differences" Count ["feed"]
+        "Objects that were not as they should be when the whole feed was reconciled last. From the ledger, once a minute.";
 }
 
 /// The metric of this name.

@@ -57,6 +57,8 @@ pub struct Event {
     pub size: Option<u64>,
     /// Version, where the bucket has versioning.
     pub version: Option<String>,
+    /// When it happened.
+    pub time: Timestamp,
     /// What happened, such as `ObjectCreated:Put`.
     pub name: String,
     /// Grows with each event of a key.
@@ -64,7 +66,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An object was put.
+    /// An object was put just now.
     pub fn put(bucket: &str, key: &str, etag: &str, size: u64) -> Self {
         Self {
             bucket: bucket.to_owned(),
@@ -72,6 +74,7 @@ impl Event {
             etag: Some(etag.to_owned()),
             size: Some(size),
             version: None,
+            time: Timestamp::now(),
             name: "ObjectCreated:Put".to_owned(),
             sequencer: 1,
         }
@@ -104,7 +107,7 @@ impl Event {
             "eventVersion": "2.1",
             "eventSource": "aws:s3",
             "awsRegion": REGION,
-            "eventTime": Timestamp::now().to_string(),
+            "eventTime": self.time.to_string(),
             "eventName": name,
             "userIdentity": { "principalId": "AWS:TEST" },
             "requestParameters": { "sourceIPAddress": "127.0.0.1" },
@@ -131,7 +134,7 @@ impl Event {
             "detail-type": if is_removal { "Object Deleted" } else { "Object Created" },
             "source": "aws.s3",
             "account": ACCOUNT,
-            "time": Timestamp::now().to_string(),
+            "time": self.time.to_string(),
             "region": REGION,
             "resources": [format!("arn:aws:s3:::{}", self.bucket)],
             "detail": {

@@ -86,7 +86,7 @@ impl Discoverer {
         }
     }
 
-    async fn page(&self, request: &ListRequest, channel: Channel) -> Result<ListPage, DiscoverError> {
+    pub(super) async fn page(&self, request: &ListRequest, channel: Channel) -> Result<ListPage, DiscoverError> {
         let begun = std::time::Instant::now();
         let page = self.store.list(&self.feed.bucket, request).await;
         metrics::list_call(&self.feed.name, channel);
@@ -95,29 +95,33 @@ impl Discoverer {
         Ok(page?)
     }
 
-    /// Writes a page down and wakes the dispatcher; answers how many objects are to be loaded.
+    /// Judges a page and writes it down; answers how many objects are to be loaded.
     pub(super) async fn record(&self, objects: Vec<object::Listed>, channel: Channel) -> Result<u64, DiscoverError> {
-        if objects.is_empty() {
-            return Ok(0);
+        let found: Vec<Found> = objects.into_iter().map(|listed| judge(&self.feed, listed)).collect();
+        Ok(self.write_down(&found, channel).await?.to_load())
+    }
+
+    /// Writes down what was found and wakes the dispatcher.
+    pub(super) async fn write_down(&self, found: &[Found], channel: Channel) -> Result<Recorded, DiscoverError> {
+        if found.is_empty() {
+            return Ok(Recorded::default());
         }
         failpoint::reach(Point::DiscoverListed).await?;
-        let found: Vec<Found> = objects.into_iter().map(|listed| judge(&self.feed, listed)).collect();
-        let recorded = self.ledger.record(&self.feed, &found, channel).await?;
+        let recorded = self.ledger.record(&self.feed, found, channel).await?;
         failpoint::reach(Point::DiscoverRecorded).await?;
         self.count(&recorded, channel);
-        let new = recorded.new.len() as u64 + recorded.revived;
-        if new > 0 {
+        if recorded.to_load() > 0 {
             self.wake.notify_one();
             // The others look by themselves within a second; failing to wake them is no failure.
             if let Err(error) = self.ledger.announce(&self.feed.name).await {
                 tracing::debug!(feed = %self.feed.name, error = %error, "other instances were not woken");
             }
         }
-        Ok(new)
+        Ok(recorded)
     }
 
     fn count(&self, recorded: &Recorded, channel: Channel) {
-        metrics::objects_discovered(&self.feed.name, channel, recorded.new.len() as u64 + recorded.revived);
+        metrics::objects_discovered(&self.feed.name, channel, recorded.to_load());
         for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
             metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
         }

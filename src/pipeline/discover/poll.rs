@@ -30,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How often the ledger is asked for the end of the first sweep, where another instance does it.
 const SWEEP_LOOK: Duration = Duration::from_secs(1);
 
+/// A notification that is not here after so long counts as missed: S3 sends most within seconds, some within a minute.
+const NOTIFICATION_GRACE: Duration = Duration::from_mins(2);
+
 /// What polls remember while they are this instance's duty. Whoever takes the duty over begins with nothing, as after a
 /// start: his first look-back is shorter, and the ledger tells him whether a sweep is due.
 struct Memory {
@@ -144,11 +147,25 @@ impl Discoverer {
         };
         self.note(None);
         let since_found = self.ledger.note_poll(&self.feed.name).await?;
+        self.give_up_notifications().await?;
         failpoint::reach(Point::DiscoverPolled).await?;
         if listed.new > 0 {
             tracing::debug!(feed = %self.feed.name, new = listed.new, calls = listed.calls, "discovered");
         }
         Ok(since_found)
+    }
+
+    /// Counts what polls and sweeps found and no notification told of in time. A queue that is down misses them all.
+    async fn give_up_notifications(&self) -> Result<(), DiscoverError> {
+        if self.feed.queue.is_none() {
+            return Ok(());
+        }
+        let missed = self.ledger.note_missed(&self.feed.name, NOTIFICATION_GRACE).await?;
+        metrics::notifications_missed(&self.feed.name, missed);
+        if missed > 0 {
+            tracing::warn!(feed = %self.feed.name, missed, "objects were found whose notification did not come");
+        }
+        Ok(())
     }
 
     async fn poll_series(

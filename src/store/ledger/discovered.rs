@@ -40,6 +40,18 @@ pub struct Recorded {
     pub revived: u64,
 }
 
+impl Recorded {
+    /// Objects that are to be loaded because of it.
+    pub fn to_load(&self) -> u64 {
+        self.new.len() as u64 + self.revived
+    }
+
+    /// Rows that were written or changed; the others of the page were known.
+    pub fn changed(&self) -> u64 {
+        self.to_load() + self.quarantined + self.skipped.len() as u64
+    }
+}
+
 impl Ledger {
     /// Writes a whole page, in one statement and so in one transaction.
     ///
@@ -49,6 +61,11 @@ impl Ledger {
     /// seconds, so a version that is back may look as old as it was: then it is revived too, at a pace that slows
     /// down with each attempt, because the page may as well be stale. The conditional GET tells which. A version that
     /// is listed an hour after it was disposed of was not disposed of, whatever the store said: no page is that old.
+    ///
+    /// A notification tells when the upload ended, a listing when it began, and for an upload in parts hours may lie
+    /// between. A listing that names a version found by notification is therefore believed even where it seems older,
+    /// and a notification re-arms a disposal only where a notification found the object: two ends are compared, or two
+    /// beginnings. It says nothing of what lies in the bucket an hour later.
     pub async fn record(&self, feed: &Feed, found: &[Found], channel: Channel) -> Result<Recorded, StoreError> {
         if found.is_empty() {
             return Ok(Recorded::default());
@@ -90,6 +107,7 @@ impl Ledger {
                     &changed,
                     &CODE,
                     &advice(feed.on_change),
+                    &(feed.queue.is_some() && channel != Channel::Notification),
                 ],
             )
             .await?;
@@ -136,13 +154,16 @@ const RECORD: &str = "-- ledger::record
         SELECT p.*, o.state IS NULL AS unknown FROM page p
           LEFT JOIN LATERAL (
                -- OFFSET 0: see `older` below.
-               SELECT i.state, i.visible_at, i.disposal, i.disposed_at FROM keyfall.objects i
+               SELECT i.state, i.visible_at, i.disposal, i.disposed_at, i.discovered_by FROM keyfall.objects i
                 WHERE i.feed = $1 AND i.bucket = $2 AND i.key = p.key AND i.version = p.version OFFSET 0) o ON true
          WHERE o.state IS NULL
             OR p.reason IS NULL
-               AND (o.state IN ('missing', 'superseded') AND p.visible_at >= o.visible_at
+               AND (o.state IN ('missing', 'superseded')
+                    AND (p.visible_at >= o.visible_at OR o.discovered_by = 'notification' AND $11 <> 'notification')
                     OR o.state = 'loaded' AND o.disposal = 'done'
-                       AND (p.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
+                       AND ($11 <> 'notification' OR o.discovered_by = 'notification')
+                       AND (p.visible_at > o.visible_at
+                            OR $11 <> 'notification' AND o.disposed_at < now() - interval '1 h'))
     ), judged AS (
         -- What was loaded from the same key before; never looked for where the feed does not ask.
         SELECT n.*, l.told FROM news n LEFT JOIN LATERAL (
@@ -154,7 +175,7 @@ const RECORD: &str = "-- ledger::record
     ), written AS (
         INSERT INTO keyfall.objects AS o
                (feed, bucket, key, version, etag, size, series, key_time, visible_at, discovered_by, state, reason,
-                not_before, error_code, error_detail, error_advice, late_seconds)
+                not_before, error_code, error_detail, error_advice, late_seconds, notification)
         SELECT $1, $2, key, version, etag, size, series, key_time, visible_at, $11,
                CASE WHEN reason IS NOT NULL THEN 'skipped' WHEN told IS NOT NULL THEN $13 ELSE 'pending' END,
                CASE WHEN told IS NOT NULL AND $13 = 'skipped' THEN 'changed' ELSE reason END,
@@ -165,7 +186,10 @@ const RECORD: &str = "-- ledger::record
                CASE WHEN reason IS NULL
                      AND EXISTS (SELECT FROM keyfall.feeds f WHERE f.feed = $1 AND f.last_sweep_at IS NOT NULL)
                     THEN (SELECT extract(epoch FROM n.key_time - judged.key_time)::float8 FROM newest n
-                           WHERE n.series = judged.series AND n.key_time > judged.key_time) END
+                           WHERE n.series = judged.series AND n.key_time > judged.key_time) END,
+               CASE WHEN $16::bool AND reason IS NULL
+                     AND visible_at > (SELECT f.notified_since FROM keyfall.feeds f WHERE f.feed = $1)
+                    THEN 'awaited' END
           FROM judged
         ON CONFLICT (feed, bucket, key, version) DO UPDATE
            SET state      = CASE WHEN o.state IN ('missing', 'superseded') THEN 'pending' ELSE o.state END,
@@ -177,9 +201,12 @@ const RECORD: &str = "-- ledger::record
                                  ELSE now() + make_interval(secs => 0.1 * power(2, least(o.attempt, 12))) END,
                visible_at = excluded.visible_at
          WHERE excluded.reason IS NULL
-           AND (o.state IN ('missing', 'superseded') AND excluded.visible_at >= o.visible_at
+           AND (o.state IN ('missing', 'superseded')
+                AND (excluded.visible_at >= o.visible_at OR o.discovered_by = 'notification' AND $11 <> 'notification')
                 OR o.state = 'loaded' AND o.disposal = 'done'
-                   AND (excluded.visible_at > o.visible_at OR o.disposed_at < now() - interval '1 h'))
+                   AND ($11 <> 'notification' OR o.discovered_by = 'notification')
+                   AND (excluded.visible_at > o.visible_at
+                        OR $11 <> 'notification' AND o.disposed_at < now() - interval '1 h'))
         RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, o.late_seconds, o.state,
                   (o.xmax = 0) AS inserted
     ), older AS MATERIALIZED (

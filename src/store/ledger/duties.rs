@@ -23,6 +23,8 @@ pub struct Beat<'a> {
     pub feeds: Vec<&'a str>,
     /// Those of them that another instance had better list.
     pub declined: Vec<&'a str>,
+    /// Process of the server that holds its connection for notifications, where there is one.
+    pub session: Option<i32>,
     /// How long heartbeat and duties last.
     pub lease: Duration,
 }
@@ -49,7 +51,10 @@ impl Ledger {
     pub async fn beat(&self, beat: &Beat<'_>) -> Result<Granted, StoreError> {
         let lease = beat.lease.as_secs_f64();
         let version = env!("CARGO_PKG_VERSION");
-        self.query(HEARTBEAT, &[&beat.id, &beat.name, &version, &beat.feeds, &beat.declined, &lease]).await?;
+        // A statement of its own: two that mourn each other at the same moment must not wait for each other.
+        self.query(BURY, &[&beat.id]).await?;
+        let Beat { id, name, feeds, declined, session, .. } = beat;
+        self.query(HEARTBEAT, &[id, name, &version, feeds, declined, session, &lease]).await?;
         let words = Duty::ALL.map(Duty::as_str).to_vec();
         let rows = self.query(KEEP_DUTIES, &[&beat.id, &beat.feeds, &words, &lease]).await?;
         let mut granted = Granted::default();
@@ -72,18 +77,30 @@ impl Ledger {
     }
 }
 
-/// Rows of those that died are kept for a day, so that `status` tells of them; duties that nobody renewed for so long
-/// are of feeds that nobody has any more.
-const HEARTBEAT: &str = "-- ledger::heartbeat
-    WITH forgotten AS (
+/// A process that is killed closes its connections: its duties are free at once, so that whoever starts in its place
+/// waits for nothing. One that only lost this connection lives on, and says so at its next heartbeat. Rows of those
+/// that died are kept for a day, so that `status` tells of them; duties that nobody renewed for so long are of feeds
+/// that nobody has any more.
+const BURY: &str = "-- ledger::bury
+    WITH dead AS (
+        SELECT i.id FROM keyfall.instances i
+         WHERE i.id <> $1 AND i.expires_at > now()
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = i.session) AND i.session IS NOT NULL
+           FOR UPDATE SKIP LOCKED
+    ), buried AS (
+        UPDATE keyfall.instances i SET expires_at = now() FROM dead WHERE i.id = dead.id
+    ), freed AS (
+        UPDATE keyfall.duties d SET expires_at = now() FROM dead WHERE d.owner = dead.id AND d.expires_at > now()
+    ), forgotten AS (
         DELETE FROM keyfall.instances WHERE expires_at < now() - interval '1 d' AND id <> $1
-    ), unwanted AS (
-        DELETE FROM keyfall.duties WHERE expires_at < now() - interval '1 d'
     )
-    INSERT INTO keyfall.instances AS i (id, name, version, feeds, declined, expires_at)
-    VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))
+    DELETE FROM keyfall.duties WHERE expires_at < now() - interval '1 d'";
+
+const HEARTBEAT: &str = "-- ledger::heartbeat
+    INSERT INTO keyfall.instances AS i (id, name, version, feeds, declined, session, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
     ON CONFLICT (id) DO UPDATE
-       SET seen_at = now(), declined = excluded.declined, expires_at = excluded.expires_at";
+       SET seen_at = now(), declined = excluded.declined, session = excluded.session, expires_at = excluded.expires_at";
 
 /// Rows that others hold are left out before the INSERT, so that it locks none of them: two instances that give to
 /// each other at the same moment would wait for each other.

@@ -48,6 +48,8 @@ CREATE TABLE keyfall.instances (
     -- Its feeds, and those of them whose bucket does not answer it: another instance had better list them.
     feeds       text[] NOT NULL,
     declined    text[] NOT NULL,
+    -- Process of the server that carries its notifications: once that is gone, the instance is taken for dead at once.
+    session     integer,
     started_at  timestamptz NOT NULL DEFAULT now(),
     seen_at     timestamptz NOT NULL DEFAULT now(),
     -- A heartbeat is due before this; afterwards the instance is taken for dead.

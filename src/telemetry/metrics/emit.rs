@@ -8,8 +8,9 @@ use metrics::Label;
 use super::{
     BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DUPLICATES,
     DisposalAction, DisposalOutcome, DuplicateOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS,
-    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, OBJECT_DURATION,
-    OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState,
+    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, NOTIFICATIONS,
+    NOTIFICATIONS_MISSED, NotificationOutcome, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED,
+    ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, QUEUE_REQUESTS, QueueAction, QueueOutcome,
     READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
@@ -107,6 +108,21 @@ pub fn lookback(feed: &FeedName, distance: Duration) {
     set(&LOOKBACK, [feed.as_str()], distance.as_secs_f64());
 }
 
+/// So many events of a queue had this outcome. `queue` is its name in the configuration.
+pub fn notifications(queue: &str, outcome: NotificationOutcome, n: u64) {
+    count(&NOTIFICATIONS, [queue, outcome.as_str()], n);
+}
+
+/// Objects whose notification did not come.
+pub fn notifications_missed(feed: &FeedName, n: u64) {
+    count(&NOTIFICATIONS_MISSED, [feed.as_str()], n);
+}
+
+/// A request to a queue ended.
+pub fn queue_request(queue: &str, action: QueueAction, outcome: QueueOutcome) {
+    count(&QUEUE_REQUESTS, [queue, action.as_str(), outcome.as_str()], 1);
+}
+
 /// What this instance holds leases on now.
 pub fn in_flight(leases: usize, bytes: u64) {
     set(&LEASES_IN_FLIGHT, [], leases as f64);
@@ -188,6 +204,7 @@ pub fn touch_feed(feed: &FeedName) {
         count(&LIST_CALLS, [feed.as_str(), channel.as_str()], 0);
         count(&LATE_OBJECTS, [feed.as_str(), channel.as_str()], 0);
     }
+    notifications_missed(feed, 0);
     for outcome in ObjectOutcome::ALL {
         count(&OBJECTS, [feed.as_str(), outcome.as_str()], 0);
     }
@@ -205,6 +222,18 @@ pub fn touch_feed(feed: &FeedName) {
     for action in DisposalAction::ALL {
         for outcome in DisposalOutcome::ALL {
             count(&DISPOSALS, [feed.as_str(), action.as_str(), outcome.as_str()], 0);
+        }
+    }
+}
+
+/// Gives every counter of a queue its first zero.
+pub fn touch_queue(queue: &str) {
+    for outcome in NotificationOutcome::ALL {
+        notifications(queue, *outcome, 0);
+    }
+    for action in QueueAction::ALL {
+        for outcome in QueueOutcome::ALL {
+            count(&QUEUE_REQUESTS, [queue, action.as_str(), outcome.as_str()], 0);
         }
     }
 }

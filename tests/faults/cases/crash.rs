@@ -11,6 +11,8 @@ use crate::keyfall::Keyfall;
 use crate::lab::{ARCHIVE, BUCKET, Disposal, Lab, Settings, key, within};
 use crate::oracle::{Body, Fate};
 
+use super::queue::tell;
+
 /// Enough rows for several COPY frames.
 pub(super) const STREAMED: u64 = 30_000;
 
@@ -337,7 +339,7 @@ const BAD: [usize; 2] = [0, 1];
 async fn killed_at_every_step(trial: Trial) -> Report {
     let mut lab = Lab::start(&trial).await;
     lab.put(2..11, 20);
-    let mut settings = Settings::new(Disposal::Archive);
+    let mut settings = Settings::new(Disposal::Archive).queued("");
     "max = 1\ngroup_objects = 1".clone_into(&mut settings.workers);
     "[lifecycle]\ngrace = \"0s\"".clone_into(&mut settings.more);
     let mut keyfall = lab.keyfall("a", &settings);
@@ -349,6 +351,9 @@ async fn killed_at_every_step(trial: Trial) -> Report {
             for number in BAD {
                 put_bad(&mut lab, number);
             }
+        }
+        if name.starts_with("notify.") {
+            tell(&lab, [2]);
         }
         let begun = keyfall.control.hits("copy.begun");
         let gate = Gate::new();

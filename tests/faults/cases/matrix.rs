@@ -18,6 +18,7 @@ use crate::oracle::Body;
 
 use super::crash::{STREAMED, put_bad};
 use super::frozen::WORKER_STEPS;
+use super::queue::{redelivers, tell};
 
 /// The latest hit that is struck.
 const LATEST: u64 = 3;
@@ -33,6 +34,8 @@ enum Provoked {
     Objects,
     /// Objects, and newer versions of them over the older ones.
     Versions,
+    /// Objects, and messages that tell of them.
+    Messages,
     /// A load that lasts for several renewals.
     LongLoad,
     /// SIGTERM under load, with a grace period in which the load ends or does not.
@@ -45,6 +48,7 @@ fn provoked(point: Point) -> Provoked {
     match point {
         Point::LeaseRenewed => Provoked::LongLoad,
         Point::ReplaceDeleted | Point::ReplaceSuperseded => Provoked::Versions,
+        Point::NotifyReceived | Point::NotifyRecorded | Point::NotifyAcknowledged => Provoked::Messages,
         Point::ShutdownBegun => Provoked::Sigterm { grace: "20s" },
         Point::ShutdownReleased => Provoked::Sigterm { grace: "0s" },
         Point::ReloadApplied => Provoked::Sighup,
@@ -56,8 +60,8 @@ fn provoked(point: Point) -> Provoked {
 /// Steps that one life passes once: its start, its first sweep, its end.
 fn is_once(point: Point) -> bool {
     let in_one_life = [Point::MigrateLocked, Point::MigrateApplied, Point::DiscoverSwept];
-    in_one_life.contains(&point)
-        || !matches!(provoked(point), Provoked::Objects | Provoked::Versions | Provoked::LongLoad)
+    let comes_again = [Provoked::Objects, Provoked::Versions, Provoked::Messages, Provoked::LongLoad];
+    in_one_life.contains(&point) || !comes_again.contains(&provoked(point))
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -124,6 +128,10 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
     let nth = if is_once(point) { 1 } else { 1 + random.u64(..LATEST) };
     let armed = keyfall.control.arm(point.name(), nth, strike.clone());
     lab.expect_hits(&format!("{} {strike:?} at hit {nth}, {}", point.name(), name(disposal)), &armed, 1);
+    if provoked == Provoked::Messages {
+        redelivers(&lab, Duration::from_secs(1), 100);
+        tell(&lab, 0..8);
+    }
     keyfall.start();
     provoke(&mut lab, &mut keyfall, provoked, &armed).await;
     settle(&lab, &mut keyfall, &strike).await;
@@ -132,6 +140,9 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
 
 fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings {
     let mut settings = Settings::new(disposal);
+    if provoked == Provoked::Messages {
+        settings = settings.queued("");
+    }
     // Two transactions of three small objects, not one of six.
     "max = 2\ngroup_objects = 3".clone_into(&mut settings.workers);
     if matches!(strike, Strike::Hang) {
@@ -149,7 +160,7 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
 /// Brings the program to the step, and waits until it was struck there.
 async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed: &Armed) {
     match provoked {
-        Provoked::Objects => by_waves(lab, keyfall, armed).await,
+        Provoked::Objects | Provoked::Messages => by_waves(lab, keyfall, armed).await,
         Provoked::Versions => by_versions(lab, keyfall, armed).await,
         Provoked::LongLoad => {
             let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
@@ -200,6 +211,10 @@ async fn by_waves(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
         }
         lab.put(next..next + 2, 5);
         put_bad(lab, next + 2);
+        for number in next..next + 3 {
+            // Nobody hears of it where the feed has no queue.
+            tell(lab, [number]);
+        }
         next += 3;
     }
     panic!("I10 no run reaches this step: {}", keyfall.log());
