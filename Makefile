@@ -27,7 +27,7 @@ demo: ## load made-up objects from an embedded S3 into a throwaway PostgreSQL; K
 test: ## format, lints and all tests
 	@scripts/setup.sh test
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
+	$(CARGO) clippy --locked --all-targets --test e2e --features demo,failpoints -- -D warnings
 	$(CARGO) test $(CARGO_TEST_FLAGS)
 
 .PHONY: faults
@@ -35,10 +35,20 @@ faults: ## break the program at every step, all cases; SEED=N repeats a run, CAS
 	@scripts/setup.sh faults
 	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- $(or $(CASE),--all) $(SEED:%=--seed %) $(JOBS:%=--jobs %)
 
+.PHONY: e2e
+e2e: ## from PUT over the event to the row with LocalStack and moto; ARGS=moto takes one of them
+	@scripts/setup.sh e2e
+	$(CARGO) test $(CARGO_TEST_FLAGS) --test e2e -- $(ARGS)
+
 .PHONY: soak
 soak: ## two instances, 200 lives ended by random SIGKILLs, then a flat line; SEED=N, LIVES=N
 	@scripts/setup.sh test
 	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- soak --lives $(or $(LIVES),200) $(SEED:%=--seed %)
+
+.PHONY: storm
+storm: ## 100 000 objects out of order, three instances killed all the time; OBJECTS=N, SEED=N
+	@scripts/setup.sh test
+	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- storm --objects $(or $(OBJECTS),100000) $(SEED:%=--seed %)
 
 .PHONY: mutants
 mutants: ## take guards away one by one and look whether the fault lab notices; ARGS=F07 takes one
@@ -49,7 +59,7 @@ mutants: ## take guards away one by one and look whether the fault lab notices; 
 lint: ## format, lints, shell scripts and alerting rules, no other tests
 	@scripts/setup.sh lint
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
+	$(CARGO) clippy --locked --all-targets --test e2e --features demo,failpoints -- -D warnings
 	shellcheck .ci/run scripts/*.sh
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts.test.yml

@@ -4,13 +4,17 @@ mod daemon;
 mod once;
 mod scrape;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aws::s3::S3Store;
+use crate::aws::sqs::SqsQueue;
 use crate::config::{Config, Loaded, Sources};
 use crate::domain::backoff;
 use crate::domain::ports::{ObjectStore, S3Error};
+use crate::domain::queue::{NotificationQueue, QueueError};
+use crate::pipeline::discover::require_redrive;
 use crate::store::error::{StoreError, is_login_failure};
 use crate::store::migrate;
 use crate::store::pool::Pools;
@@ -40,7 +44,7 @@ pub mod exit {
     pub const MIGRATION: u8 = 12;
 }
 
-/// Pauses between tries to reach the database at start.
+/// Pauses between tries to reach the database, or a queue that must be looked at, at start.
 const CONNECT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Runs until done or told to stop; answers the exit code.
@@ -54,6 +58,41 @@ pub async fn run(loaded: Loaded, sources: Sources, mode: Mode) -> anyhow::Result
 /// The object store of a configuration.
 pub async fn object_store(config: &Config) -> Result<Arc<dyn ObjectStore>, S3Error> {
     Ok(Arc::new(S3Store::connect(&config.s3).await?))
+}
+
+/// Queues by their names in the configuration.
+pub type Queues = BTreeMap<String, Arc<dyn NotificationQueue>>;
+
+/// The queues of a configuration that a feed names; asks none of them yet.
+pub async fn queues(config: &Config) -> Result<Queues, QueueError> {
+    let mut queues = Queues::new();
+    for (name, settings) in &config.queues {
+        if config.feeds.values().any(|feed| feed.queue.as_ref() == Some(name)) {
+            let queue = SqsQueue::connect(&config.s3, settings).await?;
+            queues.insert(name.clone(), Arc::new(queue));
+        }
+    }
+    Ok(queues)
+}
+
+/// Refuses queues that are `strict` and have no redrive policy, or do not tell. What may pass is waited for.
+async fn refuse_lax_queues(config: &Config, queues: &Queues, patience: Patience) -> Result<(), String> {
+    for (name, queue) in queues {
+        if !config.queues.get(name).is_some_and(|settings| settings.strict) {
+            continue;
+        }
+        let mut failures = 0;
+        while let Err(error) = require_redrive(name, queue.as_ref()).await {
+            if patience == Patience::None || !error.may_pass() {
+                return Err(format!("queues.{name} is strict: {error}; {}", error.advice()));
+            }
+            failures += 1;
+            let pause = backoff::delay(failures, CONNECT_RETRY.0, CONNECT_RETRY.1, fastrand::f64());
+            tracing::warn!(queue = %name, error = %error, retry_ms = pause.as_millis(), "waiting for the queue");
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Ok(())
 }
 
 /// The connection pools of a configuration; connects to nothing yet.
@@ -84,7 +123,7 @@ async fn open_ledger(pools: &Pools, patience: Patience) -> Result<(), StoreError
     }
 }
 
-/// Whether to wait for the database.
+/// Whether to wait for what is not there yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     None,

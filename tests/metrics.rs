@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyfall::domain::state::{Channel, SkipReason, State};
 use keyfall::telemetry::metrics::{
-    ALL, DisposalAction, DisposalOutcome, Kind, Metric, ObjectOutcome, Outcome, PoolState, RowOutcome, Stage, Unit,
+    ALL, DisposalAction, DisposalOutcome, Kind, Metric, NotificationOutcome, ObjectOutcome, Outcome, PoolState,
+    QueueAction, QueueOutcome, RowOutcome, Stage, Unit,
 };
 
 const DOCUMENT: &str = include_str!("../docs/METRICS.md");
@@ -61,7 +62,10 @@ fn the_document_lists_the_label_values_that_exist() {
     check("`outcome` of `keyfall_rows_total`", RowOutcome::ALL.iter().map(|v| v.as_str()).collect());
     check("`outcome` of `keyfall_stage_duration_seconds`", Outcome::ALL.iter().map(|v| v.as_str()).collect());
     check("`outcome` of `keyfall_disposals_total`", DisposalOutcome::ALL.iter().map(|v| v.as_str()).collect());
-    check("`action`", DisposalAction::ALL.iter().map(|v| v.as_str()).collect());
+    check("`outcome` of `keyfall_notifications_total`", NotificationOutcome::ALL.iter().map(|v| v.as_str()).collect());
+    check("`outcome` of `keyfall_queue_requests_total`", QueueOutcome::ALL.iter().map(|v| v.as_str()).collect());
+    check("`action` of `keyfall_queue_requests_total`", QueueAction::ALL.iter().map(|v| v.as_str()).collect());
+    check("`action` of `keyfall_disposals_total`", DisposalAction::ALL.iter().map(|v| v.as_str()).collect());
     check("`reason`", SkipReason::ALL.map(SkipReason::as_str).to_vec());
     check("`stage`", Stage::ALL.iter().map(|v| v.as_str()).collect());
     check("`state` of `keyfall_ledger_objects`", State::ALL.map(State::as_str).to_vec());
@@ -91,8 +95,10 @@ fn names_follow_the_rules() {
 
 #[test]
 fn labels_are_few_and_known() {
-    let known =
-        ["feed", "channel", "found_by", "outcome", "reason", "stage", "action", "state", "route", "code", "version"];
+    let known = [
+        "feed", "queue", "channel", "found_by", "outcome", "reason", "stage", "action", "state", "route", "code",
+        "version",
+    ];
     let used: BTreeSet<_> = ALL.iter().flat_map(|metric| metric.labels).copied().collect();
     assert_eq!(used, known.into_iter().collect());
     assert!(ALL.iter().all(|metric| metric.labels.len() <= 3));

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::http::Http;
 use crate::config::{self, Config, Loaded, Sources};
-use crate::engine::{Discovery, Engine};
+use crate::engine::{Discovery, Engine, Ports};
 use crate::failpoint::{self, Point};
 use crate::http::router::{Sources as Routes, router};
 use crate::http::server;
@@ -24,7 +24,7 @@ use crate::telemetry::metrics::{self, Reload};
 use crate::telemetry::recorder::Recorder;
 
 use super::scrape::Scrape;
-use super::{Patience, exit, exit_code, object_store, open_ledger, pools};
+use super::{Patience, exit, exit_code, object_store, open_ledger, pools, queues, refuse_lax_queues};
 
 /// How often readiness is looked at without being asked.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
@@ -208,11 +208,16 @@ async fn warn_of_unsafe_settings(pools: &Pools) {
 async fn start_engine(config: &Config, patience: Patience) -> Result<Engine, (u8, String)> {
     let refused = |error: StoreError| (exit_code(&error), format!("{error}; {}", error.advice()));
     let store = object_store(config).await.map_err(|error| (exit::S3, format!("{error}; {}", error.advice())))?;
+    let queues = queues(config).await.map_err(|error| (exit::S3, format!("{error}; {}", error.advice())))?;
     let pools = pools(config).map_err(refused)?;
     open_ledger(&pools, patience).await.map_err(refused)?;
     warn_of_unsafe_settings(&pools).await;
+    refuse_lax_queues(config, &queues, patience).await.map_err(|error| (exit::S3, error))?;
+    for queue in queues.keys() {
+        metrics::touch_queue(queue);
+    }
     for feed in config.feeds.keys() {
         metrics::touch_feed(feed);
     }
-    Ok(Engine::start(config, pools, store, Discovery::Continuous))
+    Ok(Engine::start(config, pools, Ports { store, queues }, Discovery::Continuous))
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::engine::{Discovery, Engine};
+use crate::engine::{Discovery, Engine, Ports};
 use crate::lifecycle::{Request, SignalStream, forced_exit_code};
 use crate::pipeline::discover::DiscoverError;
 use crate::store::error::StoreError;
 use crate::store::ledger::OpenWork;
 
-use super::{Patience, exit, exit_code, object_store, open_ledger, pools};
+use super::{Patience, Queues, exit, exit_code, object_store, open_ledger, pools};
 
 /// How often the ledger is asked whether everything is done.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -51,7 +51,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<u8> {
             return Ok(exit::S3);
         }
     };
-    let engine = Engine::start(config, pools, store, Discovery::OnDemand);
+    // No queue: a sweep is complete, and messages are left to the daemon.
+    let ports = Ports { store, queues: Queues::new() };
+    let engine = Engine::start(config, pools, ports, Discovery::OnDemand);
     let stop = CancellationToken::new();
     let outcome = tokio::select! {
         outcome = pass(&engine, &stop) => outcome,

@@ -86,12 +86,12 @@ where
         }
         SdkError::TimeoutError(_) => transient(attempt, causes(error)),
         SdkError::DispatchFailure(failure) => match credentials(error) {
-            Some(failed) => failed.into_error(attempt),
+            Some(failed) => without_credentials(failed, attempt),
             None if failure.is_user() => S3Error::Refused { action: attempt.action, detail: causes(error) },
             None => transient(attempt, causes(error)),
         },
         SdkError::ConstructionFailure(_) => match credentials(error) {
-            Some(failed) => failed.into_error(attempt),
+            Some(failed) => without_credentials(failed, attempt),
             None => S3Error::Refused { action: attempt.action, detail: causes(error) },
         },
         // The SDK reserves the right to add kinds.
@@ -205,7 +205,7 @@ fn wrong_region(answer: Answer<'_>, attempt: Attempt<'_>) -> S3Error {
     S3Error::WrongRegion { detail }
 }
 
-fn text(answer: Answer<'_>) -> String {
+pub(super) fn text(answer: Answer<'_>) -> String {
     let text = match (answer.code, answer.message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(only), None) | (None, Some(only)) => only.to_owned(),
@@ -215,22 +215,20 @@ fn text(answer: Answer<'_>) -> String {
 }
 
 /// Whether credentials will not come by waiting, or only did not come this time.
-enum FailedCredentials {
+pub(super) enum FailedCredentials {
     Unusable(String),
     Late(String),
 }
 
-impl FailedCredentials {
-    fn into_error(self, attempt: Attempt<'_>) -> S3Error {
-        match self {
-            Self::Unusable(detail) => S3Error::Credentials { detail },
-            Self::Late(detail) => transient(attempt, detail),
-        }
+fn without_credentials(failed: FailedCredentials, attempt: Attempt<'_>) -> S3Error {
+    match failed {
+        FailedCredentials::Unusable(detail) => S3Error::Credentials { detail },
+        FailedCredentials::Late(detail) => transient(attempt, detail),
     }
 }
 
 /// Looks for the credential chain's own error among the causes.
-fn credentials(error: &(dyn Error + 'static)) -> Option<FailedCredentials> {
+pub(super) fn credentials(error: &(dyn Error + 'static)) -> Option<FailedCredentials> {
     let found = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
     let detail = causes(error);
     Some(match found {

@@ -17,8 +17,7 @@ mod probe;
 mod tests;
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -28,6 +27,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use self::guard::Guard;
 use super::classify::{Attempt, Missing, classify, transient};
 use super::client;
+use super::renew::Renewable;
 use crate::config::s3::S3;
 use crate::domain::ports::{
     CopyRequest, DeleteRequest, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectStore, S3Error,
@@ -39,14 +39,9 @@ const SOURCE_ETAG: &str = "keyfall-source-etag";
 /// The longest pause of the SDK between two tries of one request.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 
-/// Credentials are read again no more often than this, however many requests were refused at once.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
-
 /// The object store behind the port.
 pub struct S3Store {
-    /// Replaced when the store refuses its credentials.
-    client: RwLock<Client>,
-    renewed: Mutex<Option<Instant>>,
+    client: Renewable<Client>,
     config: S3,
     region: String,
     /// Deadline of a whole small request, its retries included.
@@ -65,8 +60,7 @@ impl S3Store {
     pub async fn connect(config: &S3) -> Result<Self, S3Error> {
         let (client, region) = client::connect(config).await?;
         Ok(Self {
-            client: RwLock::new(client),
-            renewed: Mutex::default(),
+            client: Renewable::new(client, client::keys(config)),
             config: config.clone(),
             region,
             deadline: deadline(config),
@@ -78,33 +72,7 @@ impl S3Store {
     }
 
     fn client(&self) -> Client {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads the credentials again. The SDK reads a profile once and keeps its keys for as long as the client lives, so
-    /// keys that were rotated on disk would be found by a restart only.
-    ///
-    /// Requests that are under way keep the client they have; whoever was refused is tried again by the ledger.
-    async fn renew_credentials(&self) {
-        let is_due = {
-            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_due = renewed.is_none_or(|at| at.elapsed() > RENEWAL_PAUSE);
-            if is_due {
-                *renewed = Some(Instant::now());
-            }
-            is_due
-        };
-        // Keys in the configuration come with a reload.
-        if !is_due || self.config.access_key_id.is_some() {
-            return;
-        }
-        match client::connect(&self.config).await {
-            Ok((client, _region)) => {
-                *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
-                tracing::info!("the credentials were refused and are read again");
-            }
-            Err(error) => tracing::debug!(%error, "the credentials could not be read again"),
-        }
+        self.client.client()
     }
 
     /// Names a request for error messages.
@@ -123,7 +91,8 @@ impl S3Store {
     {
         let answer = bounded(self.deadline, attempt, request).await;
         if matches!(answer, Err(S3Error::Credentials { .. })) {
-            Box::pin(self.renew_credentials()).await;
+            let connect = async { client::connect(&self.config).await.map(|(client, _region)| client) };
+            Box::pin(self.client.renew(connect)).await;
         }
         answer
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::domain::state::State;
 use crate::operate::status::{self, FeedStatus};
+use crate::store::ledger::InstanceRow;
 
 use super::exit::{Exit, Failure};
 use super::output::{Grid, Output, Tone, printable};
@@ -17,7 +18,8 @@ use super::session::Session;
 pub(super) fn status(session: &Session) -> Result<Exit, Failure> {
     session.with_ledger(async |desk| {
         let feeds = status::status(&desk.config, &desk.ledger, Timestamp::now()).await?;
-        print(session.output, &feeds)?;
+        let instances = desk.ledger.instances().await?;
+        print(session.output, &feeds, Some(&instances))?;
         Ok(Exit::Success)
     })
 }
@@ -25,17 +27,25 @@ pub(super) fn status(session: &Session) -> Result<Exit, Failure> {
 #[derive(Serialize)]
 struct Answer<'a> {
     feeds: &'a [FeedStatus],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<&'a [InstanceRow]>,
 }
 
-/// Prints a table and, below it, why feeds are paused and what to do about it.
-pub(super) fn print(output: Output, feeds: &[FeedStatus]) -> Result<(), Failure> {
+/// Prints a table and, below it, why feeds are paused and what to do about it; then who works on them, where that is
+/// wanted.
+pub(super) fn print(output: Output, feeds: &[FeedStatus], instances: Option<&[InstanceRow]>) -> Result<(), Failure> {
     if output.is_json() {
-        return Ok(output.json(&Answer { feeds })?);
+        return Ok(output.json(&Answer { feeds, instances })?);
     }
     // A window is narrow; a script wants the same columns every time.
     let grid = if output.is_watched() { grid(feeds).without_zeros(&RARE) } else { grid(feeds) };
     let mut text = vec![output.table_or_list(&grid)];
     text.extend(feeds.iter().flat_map(|feed| remarks(output, feed)));
+    match instances {
+        None => {}
+        Some([]) => text.push("\nno instance runs".to_owned()),
+        Some(instances) => text.push(format!("\n{}", output.table(&who(instances)))),
+    }
     Ok(output.text(&text.join("\n"))?)
 }
 
@@ -72,6 +82,22 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
             word(feed).to_owned(),
         ]);
         grid.row(row);
+    }
+    grid
+}
+
+fn who(instances: &[InstanceRow]) -> Grid {
+    let mut grid = Grid::new(&["instance", "version", "alive", "started", "last seen", "leased", "duties"]);
+    for instance in instances {
+        grid.row(vec![
+            instance.name.clone(),
+            instance.version.clone(),
+            if instance.alive { "yes" } else { "no" }.to_owned(),
+            time(Some(instance.started_at)),
+            time(Some(instance.seen_at)),
+            instance.leased.to_string(),
+            if instance.duties.is_empty() { "-".to_owned() } else { instance.duties.join(" ") },
+        ]);
     }
     grid
 }

@@ -35,10 +35,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use self::canned::Canned;
-pub use self::faults::{Action, FaultRule, Gate, Injected};
+pub use self::faults::{Action, FaultRule};
 pub use self::log::{LogEntry, Operation, RequestInfo};
 use self::state::State;
+pub(super) use self::store::hex;
 pub use self::store::{ChecksumKind, PutOptions};
+use super::listener::accept_loop;
+pub use super::strikes::{Gate, Injected};
 
 /// The access key the server knows at the start.
 pub const ACCESS_KEY_ID: &str = "keyfall-demo";
@@ -68,7 +71,9 @@ impl EmbeddedS3 {
         let state = Arc::new(State::new(sequence));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(server::accept_loop(listener, service::build(Arc::clone(&state)), stop.clone(), tasks.clone()));
+        let service = service::build(Arc::clone(&state));
+        let serve = move |stream| server::serve(stream, service.clone());
+        tasks.spawn(accept_loop(listener, stop.clone(), tasks.clone(), serve));
         Ok(Self { state, address, _stop: stop.drop_guard() })
     }
 

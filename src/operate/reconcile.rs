@@ -134,7 +134,7 @@ pub async fn reconcile(
     }
     if reconciled.fixed.is_some_and(|fixed| fixed.recorded > 0) {
         // Whoever is not woken looks by himself within a second.
-        if let Err(error) = ledger.ring().await {
+        if let Err(error) = ledger.announce(&feed.name).await {
             tracing::debug!(feed = %feed.name, error = %error, "no instance was woken");
         }
     }

@@ -1,7 +1,7 @@
 //! Every metric: name, kind, unit, labels and meaning in one table, and one typed function for each.
 //!
-//! Guaranteed: label values come from closed enums or from the configuration's feed names, never from keys, messages
-//! or requests. `docs/METRICS.md` says the same for readers; a test compares the two. Deliberately absent: the
+//! Guaranteed: label values come from closed enums or from the configuration's names of feeds and queues, never from
+//! keys, messages or requests. `docs/METRICS.md` says the same for readers; a test compares the two. Deliberately absent: the
 //! recorder and its buckets, and any decision about when something is counted.
 //!
 //! There are two families. *Instance* metrics tell what this process did, as it happens. *Ledger* gauges are read
@@ -99,6 +99,8 @@ table! {
         "Attempts on objects that ended, by outcome; an object that is tried again counts once per attempt.";
     OBJECTS_SKIPPED: Counter "objects_skipped_total" Count ["feed", "reason"]
         "Objects deliberately not loaded, by reason.";
+    DUPLICATES: Counter "duplicates_total" Count ["feed", "outcome"]
+        "Objects with the same bytes as one that was loaded before under another key, by what became of them.";
     ROWS: Counter "rows_total" Count ["feed", "outcome"]
         "Rows of committed objects: read is the sum of loaded, rejected and filtered.";
     READ_BYTES: Counter "read_bytes_total" Bytes ["feed"]
@@ -113,10 +115,18 @@ table! {
         "Time spent in one stage for one object, or for one page of a listing.";
     LIST_CALLS: Counter "list_calls_total" Count ["feed", "channel"]
         "LIST requests sent to the object store.";
+    NOTIFICATIONS: Counter "notifications_total" Count ["queue", "outcome"]
+        "Events received from the queue, by what became of them; an event counts once for each feed that watches its key, a message without a readable event counts once.";
+    NOTIFICATIONS_MISSED: Counter "notifications_missed_total" Count ["feed"]
+        "Objects found by poll or sweep whose notification did not come within two minutes.";
+    QUEUE_REQUESTS: Counter "queue_requests_total" Count ["queue", "action", "outcome"]
+        "Requests sent to the queue, by action and outcome.";
     LATE_OBJECTS: Counter "late_objects_total" Count ["feed", "found_by"]
         "Objects found only after the frontier had passed their time, by the channel that found them.";
     LATENESS: Histogram "lateness_seconds" Seconds ["feed"]
         "How far behind the frontier late objects were.";
+    LOOKBACK: Gauge "lookback_seconds" Seconds ["feed"]
+        "How far before the frontier this instance's last look-back began; absent before the first.";
     LEASES_IN_FLIGHT: Gauge "leases_in_flight" Count []
         "Objects this instance holds a lease on.";
     IN_FLIGHT_BYTES: Gauge "in_flight_bytes" Bytes []

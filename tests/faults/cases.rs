@@ -4,6 +4,7 @@ mod answers;
 mod between;
 mod capacity;
 mod crash;
+mod duties;
 mod errands;
 mod frozen;
 mod instances;
@@ -13,11 +14,14 @@ mod matrix;
 mod network;
 mod operator;
 mod postgres;
+mod queue;
 mod reload;
 mod s3;
 mod signals;
 mod soak;
+mod storm;
 mod targets;
+mod versions;
 
 use crate::case::Case;
 
@@ -35,11 +39,15 @@ pub(crate) fn all() -> Vec<Case> {
         s3::cases(),
         network::cases(),
         local::cases(),
+        queue::cases(),
         instances::cases(),
+        versions::cases(),
+        duties::cases(),
         operator::cases(),
         targets::cases(),
         reload::cases(),
         errands::cases(),
+        storm::cases(),
         matrix::cases(),
     ]
     .concat()
@@ -48,4 +56,9 @@ pub(crate) fn all() -> Vec<Case> {
 /// The random kills, which take their number of lives from the command line.
 pub(crate) fn soak(lives: u32) -> Case {
     soak::case(lives)
+}
+
+/// The storm, which takes its number of objects from the command line.
+pub(crate) fn storm(objects: usize) -> Case {
+    storm::case(objects)
 }

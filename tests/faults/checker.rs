@@ -5,16 +5,15 @@
 //! | I1 | what the ledger calls loaded is in the table exactly as the oracle wrote it down, once |
 //! | I2 | no row belongs to an object that is not loaded |
 //! | I3 | no object left the bucket before its rows were committed |
+//! | I4 | no message left the queue before all objects it tells of were in the ledger |
 //! | I5 | a minute after the healing everything has reached its end ([`crate::lab`]) |
 //! | I6 | an archived object has the bytes of the original, and the copy came before the deletion |
 //! | I7 | memory is bounded; no session, descriptor or transaction is left over |
 //! | I8 | the rows a program counted are rows the ledger has |
 //! | I9 | no secret in logs, metrics or arguments |
 //! | I10 | each fault struck exactly as often as the case says ([`crate::lab`]) |
-//!
-//! I4 is about messages of a queue, which do not exist yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use keyfall::demo::s3::{LogEntry, Operation};
 
 use crate::keyfall::Keyfall;
 use crate::lab::{BUCKET, Lab};
+use crate::mailbox::{Demand, Unproven};
 use crate::oracle::{Fate, ROW_SUM, Version, sha256};
 
 /// Sessions and descriptors one program may hold when nothing is to do: its pools, its listener, its sockets to S3.
@@ -146,8 +146,10 @@ async fn counters(lab: &Lab, programs: &[&mut Keyfall]) -> Option<String> {
 }
 
 async fn counters_now(lab: &Lab, programs: &[&mut Keyfall]) -> Option<String> {
-    let loaded =
-        lab.count("SELECT coalesce(sum(rows_loaded), 0)::bigint FROM keyfall.objects WHERE state = 'loaded'").await;
+    // Rows of what was replaced since were loaded as well.
+    let sql = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM keyfall.objects
+                WHERE state = 'loaded' OR state = 'superseded' AND loaded_at IS NOT NULL";
+    let loaded = lab.count(sql).await;
     let mut counted = 0.0;
     for program in programs.iter().filter(|program| program.is_running()) {
         match program.metric("keyfall_rows_total", "outcome=\"loaded\"").await {
@@ -167,19 +169,19 @@ async fn counters_now(lab: &Lab, programs: &[&mut Keyfall]) -> Option<String> {
     (!fits).then(|| format!("I8 the programs counted {counted} rows, the ledger {loaded}"))
 }
 
-/// What holds when everything has ended: I1, I2, I3, I6, I9.
+/// What holds when everything has ended: I1, I2, I3, I4, I6, I9.
 pub(crate) async fn settled(lab: &Lab, programs: &[&mut Keyfall]) -> Vec<String> {
     let mut violations = Vec::new();
     let ledger = ledger(lab).await;
     let sums = sums(lab).await;
     let log = lab.s3.log();
-    let mut loaded_ids = Vec::new();
+    let mut loaded_ids = HashSet::new();
     for version in &lab.oracle.versions {
         let entries = ledger.get(&version.key).map(Vec::as_slice).unwrap_or_default();
         let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.etag == version.etag).collect();
         match (version.fate, entries.as_slice()) {
             (Fate::Loaded, [entry]) => {
-                loaded_ids.push(entry.id);
+                loaded_ids.insert(entry.id);
                 violations.extend(loaded(version, entry, sums.get(&entry.id)));
                 violations.extend(disposed(lab, version, entry, &log));
             }
@@ -209,10 +211,23 @@ pub(crate) async fn settled(lab: &Lab, programs: &[&mut Keyfall]) -> Vec<String>
             violations.push(format!("I3 {key} was deleted and the ledger never called it loaded"));
         }
     }
+    violations.extend(acknowledged(lab, &ledger));
     for program in programs {
         violations.extend(told(lab, program));
     }
     violations
+}
+
+/// I4. Where the server could not be asked at the deletion it is asked now: an entry never leaves the ledger.
+fn acknowledged(lab: &Lab, ledger: &BTreeMap<String, Vec<Entry>>) -> Vec<String> {
+    let is_known =
+        |(key, etag): &Demand| ledger.get(key).is_some_and(|entries| entries.iter().any(|entry| entry.etag == *etag));
+    let unproven = lab.mail.unproven().into_iter();
+    let early = unproven.filter(|message| message.is_certain || !message.demands.iter().all(is_known));
+    let told = |message: Unproven| {
+        format!("I4 message {} left the queue before all of {:?} were recorded", message.message, message.demands)
+    };
+    early.map(told).collect()
 }
 
 /// Rows, different record numbers and the sum, by object id.

@@ -15,6 +15,7 @@ use crate::case::{Report, Trial};
 use crate::checker;
 use crate::control::{Armed, Control};
 use crate::keyfall::{DEADLINE, Keyfall};
+use crate::mailbox::{Mailbox, QUEUE};
 use crate::oracle::{Body, Fate, Oracle, TABLE, Version, sha256};
 
 /// Bucket of every trial.
@@ -36,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) disposal: Disposal,
     /// Lines for `[feeds.items]`.
     pub(crate) feed: String,
+    /// Lines for the queue that feeds it; none: it has no queue.
+    pub(crate) queue: Option<String>,
     /// Sections after it.
     pub(crate) more: String,
     /// Lines for `[workers]`, `[database]` and `[s3]`; a key may be given once.
@@ -53,6 +56,7 @@ impl Settings {
         Self {
             disposal,
             feed: String::new(),
+            queue: None,
             more: String::new(),
             workers: String::new(),
             database: String::new(),
@@ -60,6 +64,11 @@ impl Settings {
             through_proxy: false,
             user: "postgres".to_owned(),
         }
+    }
+
+    /// The feed has the trial's queue, with these lines; a request for messages waits a second at most.
+    pub(crate) fn queued(self, lines: &str) -> Self {
+        Self { queue: Some(lines.to_owned()), ..self }
     }
 
     pub(crate) fn through_proxy(self) -> Self {
@@ -89,6 +98,7 @@ enum Expected {
 pub(crate) struct Lab {
     pub(crate) trial: Trial,
     pub(crate) s3: EmbeddedS3,
+    pub(crate) mail: Mailbox,
     pub(crate) proxy: Proxy,
     pub(crate) database: String,
     pub(crate) oracle: Oracle,
@@ -128,10 +138,12 @@ impl Lab {
         s3.create_bucket(BUCKET);
         let upstream = ([127, 0, 0, 1], server.port()).into();
         let proxy = Proxy::start_with_sequence(upstream, Arc::clone(&sequence)).await.expect("a proxy");
+        let mail = Mailbox::start(Arc::clone(&sequence), server.url(&database)).await;
         let lab = Self {
             random: trial.random("objects"),
             trial: trial.clone(),
             s3,
+            mail,
             proxy,
             database,
             oracle: Oracle::default(),
@@ -208,7 +220,7 @@ impl Lab {
 
     /// The file of a program.
     pub(crate) fn configuration(&self, name: &str, settings: &Settings) -> String {
-        let Settings { disposal, feed, more, workers, database, s3, through_proxy, user } = settings;
+        let Settings { disposal, feed, queue, more, workers, database, s3, through_proxy, user } = settings;
         let port = if *through_proxy { self.proxy.port() } else { self.cluster.get().port() };
         let disposal = match disposal {
             Disposal::Keep => "action = \"keep\"".to_owned(),
@@ -219,6 +231,13 @@ impl Lab {
         let (lease, retry) =
             (given("lease", "lease = \"5s\""), given("retry_m", "retry_min = \"50ms\"\nretry_max = \"500ms\""));
         let poll = if feed.contains("poll_interval") { "" } else { "poll_interval = \"200ms\"" };
+        let (queue, queues) = match queue {
+            Some(lines) => (
+                format!("queue = \"{QUEUE}\""),
+                format!("[queues.{QUEUE}]\nurl = \"{}\"\nwait = \"1s\"\n{lines}", self.mail.sqs.url(QUEUE)),
+            ),
+            None => (String::new(), String::new()),
+        };
         let endpoint = if s3.contains("endpoint_url") {
             String::new()
         } else {
@@ -248,11 +267,13 @@ impl Lab {
             pattern = "incoming/{{time:%Y-%m-%d-%H-%M-%S}}.csv"
             table = "items"
             {poll}
+            {queue}
             {feed}
             [feeds.items.csv]
             header = false
             [feeds.items.disposal]
             {disposal}
+            {queues}
             {more}
             "#,
             password = self.password(),
@@ -271,11 +292,11 @@ impl Lab {
     /// Puts one object, over whatever lies there; answers its entity tag.
     pub(crate) fn put_body(&mut self, key: &str, body: &Body) -> String {
         let bytes = body.text.as_bytes();
-        self.oracle.displace(key);
         let etag = self.s3.put(BUCKET, key, body.text.clone());
-        self.oracle.versions.push(Version {
+        self.oracle.add(Version {
             key: key.to_owned(),
             etag: etag.clone(),
+            size: bytes.len() as u64,
             fate: Fate::Loaded,
             rows: body.rows,
             sum: body.sum,
@@ -291,7 +312,7 @@ impl Lab {
         self.expect(name, move || armed.hits(), Expected::Exactly(hits));
     }
 
-    /// Registers a rule of the S3 fault script that has to strike exactly so often.
+    /// Registers a rule of a fault script, of S3's or of the queue's, that has to strike exactly so often.
     pub(crate) fn expect_s3(&mut self, name: &str, injected: &Injected, hits: u64) {
         let injected = injected.clone();
         self.expect(name, move || injected.hits(), Expected::Exactly(hits));
@@ -341,6 +362,7 @@ impl Lab {
 
     fn heal(&self, programs: &[&mut Keyfall]) {
         self.s3.heal();
+        self.mail.sqs.heal();
         self.proxy.disarm();
         self.proxy.set_flow(Flow::Pass);
         self.proxy.set_latency(Duration::ZERO);

@@ -5,6 +5,7 @@
 //! cargo test --features demo,failpoints --test faults -- --all           every case: `make faults`
 //! cargo test --features demo,failpoints --test faults -- F07 --seed 42   one case again
 //! cargo test --features demo,failpoints --test faults -- soak --lives 200 --seed 42
+//! cargo test --features demo,failpoints --test faults -- storm --objects 100000 --seed 42
 //! ```
 //!
 //! A case starts services of its own, writes down what must be in the database before the program runs (`oracle`),
@@ -25,6 +26,7 @@ mod checker;
 mod control;
 mod keyfall;
 mod lab;
+mod mailbox;
 mod oracle;
 mod register;
 mod runner;

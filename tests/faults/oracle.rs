@@ -3,6 +3,8 @@
 //! Every row of every object is different from all others, some cells are blank, quoted or hold line breaks. A version
 //! of an object is known by its key and entity tag; the sum over its rows does not depend on their order.
 
+use std::collections::HashMap;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use fastrand::Rng;
 
@@ -21,7 +23,7 @@ pub(crate) enum Fate {
     Loaded,
     /// None of its rows is there; the ledger says `quarantined`.
     Quarantined,
-    /// Replaced or removed before it was read; none of its rows is there. The ledger may never have seen it.
+    /// Not to be loaded, or loaded and replaced since; none of its rows is there. The ledger may never have seen it.
     Unread,
 }
 
@@ -30,6 +32,7 @@ pub(crate) enum Fate {
 pub(crate) struct Version {
     pub(crate) key: String,
     pub(crate) etag: String,
+    pub(crate) size: u64,
     pub(crate) fate: Fate,
     pub(crate) rows: u64,
     pub(crate) sum: i128,
@@ -42,6 +45,8 @@ pub(crate) struct Version {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) versions: Vec<Version>,
+    /// Place of the newest version of each key.
+    newest: HashMap<String, usize>,
 }
 
 impl Oracle {
@@ -49,16 +54,36 @@ impl Oracle {
         self.versions.iter().filter(|version| version.fate == Fate::Loaded).map(|version| version.rows).sum()
     }
 
+    /// Notes what was put, over whatever lay there.
+    pub(crate) fn add(&mut self, version: Version) {
+        self.displace(&version.key);
+        self.newest.insert(version.key.clone(), self.versions.len());
+        self.versions.push(version);
+    }
+
     /// Notes that whatever lay under this key is there no longer.
     pub(crate) fn displace(&mut self, key: &str) {
-        for version in self.versions.iter_mut().filter(|version| version.key == key) {
+        if let Some(version) = self.newest.get(key).and_then(|place| self.versions.get_mut(*place)) {
             version.is_displaced = true;
         }
     }
 
+    /// Notes that no version put under this key so far may have a row in the end.
+    pub(crate) fn outdate(&mut self, key: &str) {
+        for version in self.versions.iter_mut().filter(|version| version.key == key) {
+            version.fate = Fate::Unread;
+        }
+    }
+
+    /// The newest version of a key.
+    pub(crate) fn newest(&self, key: &str) -> &Version {
+        let version = self.newest.get(key).and_then(|place| self.versions.get(*place));
+        version.unwrap_or_else(|| panic!("nothing was put under {key}"))
+    }
+
     /// Changes what is expected of the newest version of a key.
     pub(crate) fn expect(&mut self, key: &str, fate: Fate) {
-        let version = self.versions.iter_mut().rev().find(|version| version.key == key);
+        let version = self.newest.get(key).and_then(|place| self.versions.get_mut(*place));
         version.unwrap_or_else(|| panic!("nothing was put under {key}")).fate = fate;
     }
 }

@@ -34,6 +34,7 @@ struct Arguments {
     seed: u64,
     jobs: u32,
     lives: u32,
+    objects: usize,
     wanted: Vec<String>,
 }
 
@@ -42,13 +43,17 @@ pub(crate) fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: faults [--all] [--list] [--register] [--seed N] [--jobs N] [ID …] | soak [--lives N] [--seed N]"
+                "{problem}\nusage: faults [--all] [--list] [--register] [--seed N] [--jobs N] [ID …] | soak [--lives N] [--seed N] \
+                 | storm [--objects N] [--seed N]"
             );
             return ExitCode::from(2);
         }
     };
-    let is_soak = arguments.wanted.iter().any(|word| word == "soak");
-    let mut chosen: Vec<Case> = if is_soak { vec![cases::soak(arguments.lives)] } else { chosen(&arguments) };
+    let mut chosen: Vec<Case> = match arguments.wanted.as_slice() {
+        [word] if word == "soak" => vec![cases::soak(arguments.lives)],
+        [word] if word == "storm" => vec![cases::storm(arguments.objects)],
+        _ => chosen(&arguments),
+    };
     if arguments.task == Task::List {
         for case in chosen {
             println!("{:<28} {}", case.id, case.title);
@@ -79,7 +84,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let seed = fastrand::u64(1..1_000_000);
-    let mut arguments = Arguments { task: Task::Run, all: false, seed, jobs: 6, lives: 200, wanted: Vec::new() };
+    let mut arguments =
+        Arguments { task: Task::Run, all: false, seed, jobs: 6, lives: 200, objects: 100_000, wanted: Vec::new() };
     while let Some(word) = words.next() {
         let (name, mut inline) = match word.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -96,6 +102,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seed" => arguments.seed = number()?,
             "--jobs" => arguments.jobs = u32::try_from(number()?.max(1)).unwrap_or(1),
             "--lives" => arguments.lives = u32::try_from(number()?.max(1)).unwrap_or(1),
+            "--objects" => arguments.objects = usize::try_from(number()?.max(1)).unwrap_or(1),
             // What `cargo test -- …` passes to every test binary.
             "--nocapture" | "--quiet" | "-q" | "--include-ignored" => {}
             "--test-threads" => drop(number()?),

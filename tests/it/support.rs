@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use keyfall::app::{self, Mode};
-use keyfall::config::{self, Loaded, Sources};
+use keyfall::app::{self, Mode, Queues};
+use keyfall::config::{self, Config, Loaded, Sources};
 use keyfall::demo::postgres::ThrowawayPostgres;
 use keyfall::demo::proxy::Proxy;
 use keyfall::demo::s3::{ACCESS_KEY_ID, EmbeddedS3, Operation, REGION, SECRET_ACCESS_KEY};
-use keyfall::engine::{Discovery, Engine};
+use keyfall::engine::{Discovery, Engine, Ports};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
@@ -246,9 +246,15 @@ impl Lab {
 async fn engine_of(sources: &Sources, overrides: &[&str]) -> Engine {
     let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
     let config = loaded(&Sources { overrides, ..sources.clone() }).config;
-    let store = app::object_store(&config).await.expect("an object store");
-    let pools = app::pools(&config).expect("pools");
-    Engine::start(&config, pools, store, Discovery::Continuous)
+    let queues = app::queues(&config).await.expect("queues");
+    engine_with(&config, queues).await
+}
+
+/// An engine that receives notifications from these queues.
+pub(crate) async fn engine_with(config: &Config, queues: Queues) -> Engine {
+    let store = app::object_store(config).await.expect("an object store");
+    let pools = app::pools(config).expect("pools");
+    Engine::start(config, pools, Ports { store, queues }, Discovery::Continuous)
 }
 
 /// Waits for something that must come, with the deadline of all waits.

@@ -4,14 +4,12 @@
 //! so that a test can fail when its fault was never met. Several rules may strike one request: it waits for all
 //! delays and gates first, then the first rule that decides the answer wins.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
-
-use tokio::sync::watch;
 
 use super::canned::Canned;
 use super::log::Operation;
+use crate::demo::strikes::{Gate, Injected, Turns};
 
 /// What goes wrong.
 #[derive(Debug, Clone)]
@@ -82,8 +80,7 @@ pub struct FaultRule {
     op: Operation,
     action: Action,
     key: KeyMatch,
-    first: u64,
-    count: u64,
+    turns: Turns,
 }
 
 #[derive(Debug, Clone)]
@@ -107,7 +104,7 @@ impl KeyMatch {
 impl FaultRule {
     /// Strikes every request of this kind until it is narrowed.
     pub fn on(op: Operation, action: Action) -> Self {
-        Self { op, action, key: KeyMatch::Any, first: 1, count: u64::MAX }
+        Self { op, action, key: KeyMatch::Any, turns: Turns::EVERY }
     }
 
     /// Only this key.
@@ -127,47 +124,36 @@ impl FaultRule {
     /// Not before the `n`-th matching request, counted from 1.
     #[must_use]
     pub fn from_hit(mut self, n: u64) -> Self {
-        self.first = n;
+        self.turns.first = n;
         self
     }
 
     /// At most this often.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
-        self.count = count;
+        self.turns.count = count;
         self
-    }
-}
-
-/// A rule in force.
-#[derive(Debug, Clone)]
-pub struct Injected(Arc<Rule>);
-
-impl Injected {
-    /// How often the rule has struck.
-    pub fn hits(&self) -> u64 {
-        self.0.hits.load(Ordering::SeqCst)
     }
 }
 
 #[derive(Debug)]
 struct Rule {
     script: FaultRule,
-    seen: AtomicU64,
-    hits: AtomicU64,
+    injected: Injected,
 }
 
 /// All rules in force.
 #[derive(Default)]
 pub(super) struct Faults {
-    rules: RwLock<Vec<Arc<Rule>>>,
+    rules: RwLock<Vec<Rule>>,
 }
 
 impl Faults {
     pub(super) fn inject(&self, script: FaultRule) -> Injected {
-        let rule = Arc::new(Rule { script, seen: AtomicU64::new(0), hits: AtomicU64::new(0) });
-        self.rules.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&rule));
-        Injected(rule)
+        let injected = Injected::new(script.turns);
+        let rule = Rule { script, injected: injected.clone() };
+        self.rules.write().unwrap_or_else(PoisonError::into_inner).push(rule);
+        injected
     }
 
     pub(super) fn clear(&self) {
@@ -179,64 +165,20 @@ impl Faults {
     pub(super) fn strike(&self, op: Operation, key: Option<&str>) -> Vec<Action> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let matching = rules.iter().filter(|rule| rule.script.op == op && rule.script.key.matches(key));
-        matching.filter_map(|rule| rule.strike()).collect()
+        matching.filter_map(Rule::strike).collect()
     }
 
     /// The actions that strike one key of a batch: only those of rules that name a key.
     pub(super) fn strike_key(&self, op: Operation, key: &str) -> Vec<Action> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let named = rules.iter().filter(|rule| rule.script.op == op && !matches!(rule.script.key, KeyMatch::Any));
-        named.filter(|rule| rule.script.key.matches(Some(key))).filter_map(|rule| rule.strike()).collect()
+        named.filter(|rule| rule.script.key.matches(Some(key))).filter_map(Rule::strike).collect()
     }
 }
 
 impl Rule {
     fn strike(&self) -> Option<Action> {
-        let nth = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
-        let struck = nth >= self.script.first && nth - self.script.first < self.script.count;
-        struck.then(|| {
-            self.hits.fetch_add(1, Ordering::SeqCst);
-            self.script.action.clone()
-        })
-    }
-}
-
-/// A place where requests wait until a test lets them go on.
-#[derive(Debug, Clone)]
-pub struct Gate {
-    waiting: watch::Sender<u64>,
-    open: watch::Sender<bool>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Gate {
-    /// A closed gate.
-    pub fn new() -> Self {
-        Self { waiting: watch::Sender::new(0), open: watch::Sender::new(false) }
-    }
-
-    /// Waits until a request has reached the gate.
-    pub async fn reached(&self) {
-        let mut waiting = self.waiting.subscribe();
-        // The sender lives in `self`, so the channel cannot be closed while we wait.
-        waiting.wait_for(|count| *count > 0).await.map(drop).unwrap_or_default();
-    }
-
-    /// Opens the gate for good.
-    pub fn open(&self) {
-        self.open.send_replace(true);
-    }
-
-    /// Waits at the gate.
-    pub async fn pass(&self) {
-        self.waiting.send_modify(|count| *count += 1);
-        let mut open = self.open.subscribe();
-        open.wait_for(|open| *open).await.map(drop).unwrap_or_default();
+        self.injected.strikes().then(|| self.script.action.clone())
     }
 }
 

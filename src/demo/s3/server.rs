@@ -1,6 +1,4 @@
-//! The accept loop: connections on loopback, each served by hyper until it ends or the server stops.
-//!
-//! Nagle's algorithm is off, or every answer on a kept connection would wait 40 ms for the client's delayed ACK.
+//! Connections, each served by hyper, and what a fault may do to them.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -20,42 +18,15 @@ use hyper_util::rt::TokioIo;
 use s3s::service::S3Service;
 use s3s::{Body, StdError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpStream;
 
 use super::canned::Canned;
 
 /// Longest body that a fault compresses.
 const LARGEST_COMPRESSED: usize = 64 << 20;
 
-/// Serves connections until `stop`.
-pub(super) async fn accept_loop(
-    listener: TcpListener,
-    service: S3Service,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) {
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        match accepted {
-            Ok((stream, _peer)) => {
-                let connection = serve(stream, service.clone());
-                let stop = stop.clone();
-                tasks.spawn(async move { stop.run_until_cancelled(connection).await });
-            }
-            // Out of file descriptors, or a peer that gave up while it queued: the next one may do better.
-            Err(error) => {
-                tracing::warn!(%error, "embedded S3 could not accept a connection");
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-}
-
-async fn serve(stream: TcpStream, service: S3Service) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "embedded S3 could not switch Nagle's algorithm off");
-    }
+/// Serves one connection until it ends.
+pub(super) async fn serve(stream: TcpStream, service: S3Service) {
     let control = Control::default();
     let io = TokioIo::new(Connection { stream, control: control.clone() });
     let answer = service_fn(move |request| answer(service.clone(), control.clone(), request));

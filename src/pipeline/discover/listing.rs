@@ -3,17 +3,16 @@
 //! One page is in memory at a time, whatever the bucket holds; the first objects are loadable as soon as the first page
 //! is committed.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::domain::object;
 use crate::domain::ports::{ListPage, ListRequest};
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Point};
+use crate::pipeline::duties::Leave;
+use crate::store::ledger::changed::{CODE, advice};
 use crate::store::ledger::{Found, Recorded};
-use crate::telemetry::metrics::{self, Outcome, Stage};
+use crate::telemetry::metrics::{self, ObjectOutcome, Outcome, Stage};
 
 use super::bound::Range;
 use super::select::judge;
@@ -40,19 +39,19 @@ impl Listed {
 }
 
 impl Discoverer {
-    /// Lists one prefix from a bound to its end.
+    /// Lists one prefix from a bound to its end, or to the page at which the leave is over.
     pub(super) async fn list(
         &self,
         range: Range,
         channel: Channel,
-        stop: &CancellationToken,
+        leave: &Leave<'_>,
     ) -> Result<Listed, DiscoverError> {
         let mut listed = Listed::default();
         let Range { prefix, start_after } = range;
         let mut request = ListRequest { prefix, start_after, delimiter: None, token: None };
         let mut page = self.page(&request, channel).await?;
         loop {
-            if stop.is_cancelled() {
+            if leave.is_over() {
                 return Err(DiscoverError::Stopped);
             }
             listed.calls += 1;
@@ -70,7 +69,7 @@ impl Discoverer {
         }
     }
 
-    async fn page(&self, request: &ListRequest, channel: Channel) -> Result<ListPage, DiscoverError> {
+    pub(super) async fn page(&self, request: &ListRequest, channel: Channel) -> Result<ListPage, DiscoverError> {
         let begun = std::time::Instant::now();
         let page = self.store.list(&self.feed.bucket, request).await;
         metrics::list_call(&self.feed.name, channel);
@@ -79,34 +78,42 @@ impl Discoverer {
         Ok(page?)
     }
 
-    /// Writes a page down and wakes the dispatcher; answers how many objects are to be loaded.
+    /// Judges a page and writes it down; answers how many objects are to be loaded.
     pub(super) async fn record(&self, objects: Vec<object::Listed>, channel: Channel) -> Result<u64, DiscoverError> {
-        if objects.is_empty() {
-            return Ok(0);
+        let found: Vec<Found> = objects.into_iter().map(|listed| judge(&self.feed, listed)).collect();
+        Ok(self.write_down(&found, channel).await?.to_load())
+    }
+
+    /// Writes down what was found and wakes the dispatcher.
+    pub(super) async fn write_down(&self, found: &[Found], channel: Channel) -> Result<Recorded, DiscoverError> {
+        if found.is_empty() {
+            return Ok(Recorded::default());
         }
         failpoint::reach(Point::DiscoverListed).await?;
-        let found: Vec<Found> = objects.into_iter().map(|listed| judge(&self.feed, listed)).collect();
-        let recorded = self.ledger.record(&self.feed, &found, channel).await?;
+        let recorded = self.ledger.record(&self.feed, found, channel).await?;
         failpoint::reach(Point::DiscoverRecorded).await?;
         self.count(&recorded, channel);
-        let new = recorded.new.len() as u64 + recorded.revived;
-        if new > 0 {
+        if recorded.to_load() > 0 {
             self.wake.notify_one();
             // The others look by themselves within a second; failing to wake them is no failure.
-            if let Err(error) = self.ledger.ring().await {
+            if let Err(error) = self.ledger.announce(&self.feed.name).await {
                 tracing::debug!(feed = %self.feed.name, error = %error, "other instances were not woken");
             }
         }
-        Ok(new)
+        Ok(recorded)
     }
 
     fn count(&self, recorded: &Recorded, channel: Channel) {
-        metrics::objects_discovered(&self.feed.name, channel, recorded.new.len() as u64 + recorded.revived);
-        // During the very first sweep nothing is late: there is nothing it could be late for.
-        if self.settled.load(Ordering::Relaxed) {
-            for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
-                metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
-            }
+        metrics::objects_discovered(&self.feed.name, channel, recorded.to_load());
+        for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
+            metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
+        }
+        for _ in 0..recorded.quarantined {
+            metrics::object(&self.feed.name, ObjectOutcome::Quarantined);
+        }
+        if recorded.quarantined > 0 {
+            tracing::error!(feed = %self.feed.name, objects = recorded.quarantined, error.code = CODE,
+                advice = advice(self.feed.on_change), "quarantined: other content was loaded from their keys before");
         }
         for reason in &recorded.skipped {
             metrics::objects_skipped(&self.feed.name, *reason, 1);

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use metrics::Label;
 
 use super::{
-    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DisposalAction,
-    DisposalOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS, LEASE_EXPIRATIONS, LEASE_LOST,
-    LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, Metric, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED,
-    OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, READ_BYTES, ROWS, Reload,
-    RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
+    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DUPLICATES,
+    DisposalAction, DisposalOutcome, DuplicateOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS,
+    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, NOTIFICATIONS,
+    NOTIFICATIONS_MISSED, NotificationOutcome, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED,
+    ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, QUEUE_REQUESTS, QueueAction, QueueOutcome,
+    READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
@@ -56,6 +57,11 @@ pub fn objects_skipped(feed: &FeedName, reason: SkipReason, n: u64) {
     count(&OBJECTS_SKIPPED, [feed.as_str(), reason.as_str()], n);
 }
 
+/// An object had the bytes of another.
+pub fn duplicate(feed: &FeedName, outcome: DuplicateOutcome) {
+    count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 1);
+}
+
 /// Rows of a committed object.
 pub fn rows(feed: &FeedName, outcome: RowOutcome, n: u64) {
     count(&ROWS, [feed.as_str(), outcome.as_str()], n);
@@ -95,6 +101,26 @@ pub fn list_call(feed: &FeedName, channel: Channel) {
 pub fn late_object(feed: &FeedName, found_by: Channel, lateness: Duration) {
     count(&LATE_OBJECTS, [feed.as_str(), found_by.as_str()], 1);
     observe(&LATENESS, [feed.as_str()], lateness);
+}
+
+/// A look-back begins so far before the frontier.
+pub fn lookback(feed: &FeedName, distance: Duration) {
+    set(&LOOKBACK, [feed.as_str()], distance.as_secs_f64());
+}
+
+/// So many events of a queue had this outcome. `queue` is its name in the configuration.
+pub fn notifications(queue: &str, outcome: NotificationOutcome, n: u64) {
+    count(&NOTIFICATIONS, [queue, outcome.as_str()], n);
+}
+
+/// Objects whose notification did not come.
+pub fn notifications_missed(feed: &FeedName, n: u64) {
+    count(&NOTIFICATIONS_MISSED, [feed.as_str()], n);
+}
+
+/// A request to a queue ended.
+pub fn queue_request(queue: &str, action: QueueAction, outcome: QueueOutcome) {
+    count(&QUEUE_REQUESTS, [queue, action.as_str(), outcome.as_str()], 1);
 }
 
 /// What this instance holds leases on now.
@@ -178,11 +204,15 @@ pub fn touch_feed(feed: &FeedName) {
         count(&LIST_CALLS, [feed.as_str(), channel.as_str()], 0);
         count(&LATE_OBJECTS, [feed.as_str(), channel.as_str()], 0);
     }
+    notifications_missed(feed, 0);
     for outcome in ObjectOutcome::ALL {
         count(&OBJECTS, [feed.as_str(), outcome.as_str()], 0);
     }
     for reason in SkipReason::ALL {
         objects_skipped(feed, reason, 0);
+    }
+    for outcome in DuplicateOutcome::ALL {
+        count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 0);
     }
     for outcome in RowOutcome::ALL {
         rows(feed, *outcome, 0);
@@ -192,6 +222,18 @@ pub fn touch_feed(feed: &FeedName) {
     for action in DisposalAction::ALL {
         for outcome in DisposalOutcome::ALL {
             count(&DISPOSALS, [feed.as_str(), action.as_str(), outcome.as_str()], 0);
+        }
+    }
+}
+
+/// Gives every counter of a queue its first zero.
+pub fn touch_queue(queue: &str) {
+    for outcome in NotificationOutcome::ALL {
+        notifications(queue, *outcome, 0);
+    }
+    for action in QueueAction::ALL {
+        for outcome in QueueOutcome::ALL {
+            count(&QUEUE_REQUESTS, [queue, action.as_str(), outcome.as_str()], 0);
         }
     }
 }

@@ -55,9 +55,22 @@ impl From<Verdict> for ObjectOutcome {
             Verdict::Quarantine => Self::Quarantined,
             Verdict::Missing => Self::Missing,
             Verdict::Superseded => Self::Superseded,
+            Verdict::Skip(_) => Self::Skipped,
             Verdict::Halt => Self::Halt,
             Verdict::Release => Self::Released,
         }
+    }
+}
+
+label! {
+    /// What became of an object whose bytes were loaded before under another key.
+    DuplicateOutcome {
+        /// It was loaded as well.
+        Loaded = "loaded",
+        /// It was skipped.
+        Skipped = "skipped",
+        /// It was set aside for a person.
+        Quarantined = "quarantined",
     }
 }
 
@@ -130,6 +143,52 @@ label! {
 }
 
 label! {
+    /// What became of an event, or of a message without one.
+    NotificationOutcome {
+        /// Its object was not known, or is to be looked at again, and is in the ledger now.
+        Recorded = "recorded",
+        /// Its object was in the ledger already.
+        Known = "known",
+        /// It was S3's test whether it may send.
+        Test = "test",
+        /// It told of nothing to load: a removal, an archived copy of ours, a key that is gone.
+        Ignored = "ignored",
+        /// No feed of the queue watches its key.
+        Foreign = "foreign",
+        /// It could not be understood and stays in the queue.
+        Unreadable = "unreadable",
+        /// Its object could not be looked up or written down; it stays in the queue.
+        Error = "error",
+    }
+}
+
+label! {
+    /// What was asked of a queue.
+    QueueAction {
+        /// Messages.
+        Receive = "receive",
+        /// To take messages out.
+        Acknowledge = "acknowledge",
+        /// How it is set up.
+        Attributes = "attributes",
+    }
+}
+
+label! {
+    /// How a request to a queue ended.
+    QueueOutcome {
+        /// As it should.
+        Ok = "ok",
+        /// Done for some messages of a batch and refused for others.
+        Partial = "partial",
+        /// Asked to slow down.
+        Throttled = "throttled",
+        /// With an error.
+        Error = "error",
+    }
+}
+
+label! {
     /// State of a pooled connection.
     PoolState {
         /// Free.
@@ -154,7 +213,7 @@ label! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::state::State;
+    use crate::domain::state::{SkipReason, State};
 
     #[test]
     fn verdicts_keep_their_words() {
@@ -164,6 +223,7 @@ mod tests {
             Verdict::Quarantine,
             Verdict::Missing,
             Verdict::Superseded,
+            Verdict::Skip(SkipReason::Changed),
             Verdict::Halt,
             Verdict::Release,
         ] {

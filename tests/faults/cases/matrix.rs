@@ -14,9 +14,11 @@ use crate::checker;
 use crate::control::{Armed, Strike};
 use crate::keyfall::{DEADLINE, Keyfall};
 use crate::lab::{Disposal, Lab, Settings, key};
+use crate::oracle::Body;
 
 use super::crash::{STREAMED, put_bad};
 use super::frozen::WORKER_STEPS;
+use super::queue::{redelivers, tell};
 
 /// The latest hit that is struck.
 const LATEST: u64 = 3;
@@ -30,6 +32,10 @@ const PANICKED: i32 = 101;
 enum Provoked {
     /// Objects.
     Objects,
+    /// Objects, and newer versions of them over the older ones.
+    Versions,
+    /// Objects, and messages that tell of them.
+    Messages,
     /// A load that lasts for several renewals.
     LongLoad,
     /// SIGTERM under load, with a grace period in which the load ends or does not.
@@ -41,6 +47,8 @@ enum Provoked {
 fn provoked(point: Point) -> Provoked {
     match point {
         Point::LeaseRenewed => Provoked::LongLoad,
+        Point::ReplaceDeleted | Point::ReplaceSuperseded => Provoked::Versions,
+        Point::NotifyReceived | Point::NotifyRecorded | Point::NotifyAcknowledged => Provoked::Messages,
         Point::ShutdownBegun => Provoked::Sigterm { grace: "20s" },
         Point::ShutdownReleased => Provoked::Sigterm { grace: "0s" },
         Point::ReloadApplied => Provoked::Sighup,
@@ -52,7 +60,8 @@ fn provoked(point: Point) -> Provoked {
 /// Steps that one life passes once: its start, its first sweep, its end.
 fn is_once(point: Point) -> bool {
     let in_one_life = [Point::MigrateLocked, Point::MigrateApplied, Point::DiscoverSwept];
-    in_one_life.contains(&point) || !matches!(provoked(point), Provoked::Objects | Provoked::LongLoad)
+    let comes_again = [Provoked::Objects, Provoked::Versions, Provoked::Messages, Provoked::LongLoad];
+    in_one_life.contains(&point) || !comes_again.contains(&provoked(point))
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -119,6 +128,10 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
     let nth = if is_once(point) { 1 } else { 1 + random.u64(..LATEST) };
     let armed = keyfall.control.arm(point.name(), nth, strike.clone());
     lab.expect_hits(&format!("{} {strike:?} at hit {nth}, {}", point.name(), name(disposal)), &armed, 1);
+    if provoked == Provoked::Messages {
+        redelivers(&lab, Duration::from_secs(1), 100);
+        tell(&lab, 0..8);
+    }
     keyfall.start();
     provoke(&mut lab, &mut keyfall, provoked, &armed).await;
     settle(&lab, &mut keyfall, &strike).await;
@@ -127,10 +140,16 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
 
 fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings {
     let mut settings = Settings::new(disposal);
+    if provoked == Provoked::Messages {
+        settings = settings.queued("");
+    }
     // Two transactions of three small objects, not one of six.
     "max = 2\ngroup_objects = 3".clone_into(&mut settings.workers);
     if matches!(strike, Strike::Hang) {
         settings.workers.push_str("\nstall_timeout = \"2s\"");
+    }
+    if provoked == Provoked::Versions {
+        "on_change = \"replace\"".clone_into(&mut settings.feed);
     }
     if let Provoked::Sigterm { grace } = provoked {
         settings.more = format!("[lifecycle]\ngrace = \"{grace}\"");
@@ -141,7 +160,8 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
 /// Brings the program to the step, and waits until it was struck there.
 async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed: &Armed) {
     match provoked {
-        Provoked::Objects => by_waves(lab, keyfall, armed).await,
+        Provoked::Objects | Provoked::Messages => by_waves(lab, keyfall, armed).await,
+        Provoked::Versions => by_versions(lab, keyfall, armed).await,
         Provoked::LongLoad => {
             let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
             let drips = lab.s3.inject(rule);
@@ -191,9 +211,33 @@ async fn by_waves(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
         }
         lab.put(next..next + 2, 5);
         put_bad(lab, next + 2);
+        for number in next..next + 3 {
+            // Nobody hears of it where the feed has no queue.
+            tell(lab, [number]);
+        }
         next += 3;
     }
     panic!("I10 no run reaches this step: {}", keyfall.log());
+}
+
+/// Newer versions of three small objects and the large one, as often as it takes.
+async fn by_versions(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
+    for wave in 1..=WAVES {
+        let begun = Instant::now();
+        while armed.hits() == 0 && checker::open(lab).await.is_some() {
+            assert!(begun.elapsed() < DEADLINE, "neither struck nor quiet: {}", keyfall.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if armed.hits() > 0 {
+            return;
+        }
+        for (number, rows) in [(0, 4), (1, 6), (2, 5), (6, STREAMED)] {
+            lab.oracle.outdate(&key(number));
+            let body = Body::new(100 * wave + number, rows, &mut lab.random);
+            lab.put_body(&key(number), &body);
+        }
+    }
+    until_struck(keyfall, armed).await;
 }
 
 /// Starts again whatever the strike or the signal ended, until there is nothing left to do. A killed program is dead; one
