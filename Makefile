@@ -27,13 +27,18 @@ demo: ## load made-up objects from an embedded S3 into a throwaway PostgreSQL; K
 test: ## format, lints and all tests
 	@scripts/setup.sh test
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
+	$(CARGO) clippy --locked --all-targets --test e2e --features demo,failpoints -- -D warnings
 	$(CARGO) test $(CARGO_TEST_FLAGS)
 
 .PHONY: faults
 faults: ## break the program at every step, all cases; SEED=N repeats a run, CASE="F07 F20" chooses, JOBS=N at once
 	@scripts/setup.sh faults
 	$(CARGO) test $(CARGO_TEST_FLAGS) --test faults -- $(or $(CASE),--all) $(SEED:%=--seed %) $(JOBS:%=--jobs %)
+
+.PHONY: e2e
+e2e: ## from PUT over the event to the row with LocalStack and moto; ARGS=moto takes one of them
+	@scripts/setup.sh e2e
+	$(CARGO) test $(CARGO_TEST_FLAGS) --test e2e -- $(ARGS)
 
 .PHONY: soak
 soak: ## two instances, 200 lives ended by random SIGKILLs, then a flat line; SEED=N, LIVES=N
@@ -54,7 +59,7 @@ mutants: ## take guards away one by one and look whether the fault lab notices; 
 lint: ## format, lints and shell scripts, no tests
 	@scripts/setup.sh lint
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features demo,failpoints -- -D warnings
+	$(CARGO) clippy --locked --all-targets --test e2e --features demo,failpoints -- -D warnings
 	shellcheck .ci/run scripts/*.sh
 
 .PHONY: gates

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks for one purpose, says what it does, and does nothing when all is there.
 #
-#   scripts/setup.sh [demo|test|lint|faults|gates|all]
+#   scripts/setup.sh [demo|test|lint|faults|e2e|gates|all]
 #
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
 #   test   the same, rustfmt and clippy, systemd-analyze, openssl
 #   lint   C compiler, rustfmt and clippy, shellcheck
 #   faults the same as test, and what single cases of the fault lab need: PgBouncer, and faketime for another clock
+#   e2e    the same as demo, and LocalStack and moto, each in a Python environment of its own in a cache folder
+#          ($KEYFALL_E2E_HOME, else $XDG_CACHE_HOME/keyfall-e2e; half a gigabyte, a minute or two, once)
 #   gates  what test needs, jq, and cargo-deny in a cache folder of its own ($XDG_CACHE_HOME/keyfall-gates)
-#   all    everything above but faults and cargo-deny
+#   all    everything above but faults, e2e and cargo-deny
 #
 # Packages come from apt, as root or through sudo. It never removes, upgrades or starts anything.
 set -euo pipefail
@@ -140,6 +142,18 @@ install_cargo_deny() {
     rm -rf "$root/target"
 }
 
+# A Python environment with exactly the versions of tests/e2e/NAME.lock; made anew when the file changes.
+install_emulator() {
+    local lock=tests/e2e/$1.lock
+    local root=${KEYFALL_E2E_HOME:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/keyfall-e2e}/$1
+    cmp -s "$lock" "$root/lock" && return
+    say "installing $1 in $root"
+    rm -rf "$root"
+    python3 -m venv "$root"
+    "$root/bin/pip" install --quiet --disable-pip-version-check --requirement "$lock"
+    cp "$lock" "$root/lock"
+}
+
 missing=()
 wants_postgres=no
 have cargo || die "cargo is missing: install Rust from https://rustup.rs"
@@ -170,6 +184,11 @@ faults)
     need_command systemd-analyze systemd
     need_command faketime faketime
     ;;
+e2e)
+    need_compiler
+    wants_postgres=yes
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+    ;;
 lint)
     need_compiler
     need_rust_components
@@ -184,7 +203,7 @@ all)
     need_command jq jq
     need_command shellcheck shellcheck
     ;;
-*) die "no such purpose: $purpose (demo, test, lint, faults, gates or all)" ;;
+*) die "no such purpose: $purpose (demo, test, lint, faults, e2e, gates or all)" ;;
 esac
 
 if [[ $wants_postgres == yes ]] && find_postgres >/dev/null; then
@@ -201,6 +220,10 @@ if [[ $wants_postgres == yes ]]; then
 fi
 if [[ $purpose == faults ]] && ! have pgbouncer; then
     install_pgbouncer
+fi
+if [[ $purpose == e2e ]]; then
+    install_emulator localstack
+    install_emulator moto
 fi
 if [[ $purpose == gates ]]; then
     install_cargo_deny

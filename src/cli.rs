@@ -18,11 +18,15 @@ mod migrate;
 mod objects;
 pub mod output;
 mod pause;
+mod plan;
+mod reconcile;
 mod revise;
 mod run;
 mod session;
 mod status;
 mod sweep;
+mod watch;
+mod window;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -73,6 +77,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(&session, &args),
         Command::Check(args) => check::check(&session, &args),
+        Command::Plan(args) => plan::plan(&session, &args),
         Command::Status => status::status(&session),
         Command::Objects(args) => objects::objects(&session, &args),
         Command::Retry(args) => revise::retry(&session, &args),
@@ -80,6 +85,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Pause(args) => pause::pause(&session, &args),
         Command::Resume(args) => pause::resume(&session, &args),
         Command::Sweep(args) => sweep::sweep(&session, &args),
+        Command::Reconcile(args) => reconcile::reconcile(&session, &args),
         Command::Migrate => migrate::migrate(&session),
         Command::Config(args) => config::config(&session, &args),
         Command::Health(args) => health::health(&session, &args),

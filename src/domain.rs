@@ -3,9 +3,11 @@
 //! Pure values. Nothing here does I/O, knows the AWS SDK, SQL or metrics.
 
 pub mod backoff;
+pub mod cadence;
 pub mod duty;
 pub mod feed;
 pub mod lease;
+pub mod moment;
 pub mod notification;
 pub mod object;
 pub mod pattern;

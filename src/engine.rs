@@ -22,10 +22,11 @@ use crate::domain::queue::NotificationQueue;
 use crate::pipeline::discover::{Consumer, Discoverer};
 use crate::pipeline::dispatcher::{Dispatcher, Lane};
 use crate::pipeline::dispose::Disposer;
+use crate::pipeline::duties::{self, Duties, Keeper};
 use crate::pipeline::load;
 use crate::pipeline::renew::{self, Held};
 use crate::pipeline::worker::Worker;
-use crate::store::bell;
+use crate::store::bell::{self, Bells};
 use crate::store::catalog::Catalog;
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
@@ -63,8 +64,11 @@ pub struct Engine {
     pub pools: Pools,
     /// Discovery, per feed.
     pub discoverers: Vec<Arc<Discoverer>>,
+    /// What is this instance's to do. Whoever sweeps by himself also disposes by himself, and waits for nobody.
+    duties: Duties,
     consumers: Vec<Arc<Consumer>>,
     feeds: Vec<FeedName>,
+    configured: Vec<Arc<Feed>>,
     grace: Duration,
     /// Nothing new is begun.
     stop: CancellationToken,
@@ -82,26 +86,48 @@ impl Engine {
             ledger: Ledger::new(pools.clone()),
             pools,
             discoverers: Vec::new(),
+            duties: Duties::unshared(),
             consumers: Vec::new(),
             feeds: config.feeds.keys().cloned().collect(),
+            configured: config.feeds.values().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             let_go: CancellationToken::new(),
             tracker: TaskTracker::new(),
         };
-        let shared = Shared {
-            store: ports.store,
-            catalog: Arc::new(Catalog::default()),
-            held: Held::default(),
-            wake: Arc::new(Notify::new()),
-        };
+        let bells = Bells::default();
+        let keeper = (discovery == Discovery::Continuous).then(|| engine.keeper(config, &bells));
+        if let Some(keeper) = &keeper {
+            engine.duties = keeper.duties();
+        }
+        let shared = Shared { store: ports.store, catalog: Arc::new(Catalog::default()), held: Held::default(), bells };
         let lanes = config.feeds.values().map(|feed| engine.start_feed(config, feed, &shared, discovery)).collect();
         engine.start_dispatcher(config, lanes, &shared);
         for (name, queue) in ports.queues {
             engine.start_consumer(config, &name, queue);
         }
+        if let Some(keeper) = keeper {
+            engine.start_keeper(keeper);
+        }
         engine
+    }
+
+    fn keeper(&self, config: &Config, bells: &Bells) -> Keeper {
+        let lease = duties::lease(config.workers.lease);
+        let (name, feeds) = (config.instance.clone(), self.feeds.clone());
+        Keeper::new(self.ledger.clone(), name, feeds, lease, bells.clone())
+    }
+
+    /// Ends first: with `stop`, so that another instance goes on while the loads of this one still run.
+    fn start_keeper(&self, keeper: Keeper) {
+        let feeds: Vec<_> = self.feeds.iter().cloned().zip(self.discoverers.iter().cloned()).collect();
+        let declined = move || {
+            let declining = feeds.iter().filter(|(_, discoverer)| discoverer.declines());
+            declining.map(|(feed, _)| feed.clone()).collect()
+        };
+        let stop = self.stop.clone();
+        self.tracker.spawn(kept_up("duties", stop.clone(), async move || keeper.run(&declined, &stop).await));
     }
 
     /// Consumes one queue for the feeds that name it. Every instance does: SQS hands each message to one of them at a
@@ -122,7 +148,7 @@ impl Engine {
             Arc::clone(&shared.store),
             self.ledger.clone(),
             Arc::clone(feed),
-            Arc::clone(&shared.wake),
+            Arc::clone(&shared.bells.work),
         ));
         self.discoverers.push(Arc::clone(&discoverer));
         let loaded = Arc::new(Notify::new());
@@ -131,6 +157,7 @@ impl Engine {
             ledger: self.ledger.clone(),
             feed: Arc::clone(feed),
             discoverer: Arc::clone(&discoverer),
+            duties: self.duties.clone(),
             // A dead instance's loads and disposals are taken over after the same time.
             taken_for: config.workers.lease,
             loaded: Arc::clone(&loaded),
@@ -138,8 +165,8 @@ impl Engine {
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("disposer", stop.clone(), async move || disposer.run(&stop).await));
         if discovery == Discovery::Continuous {
-            let (discoverer, stop) = (Arc::clone(&discoverer), self.stop.clone());
-            self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&stop).await));
+            let (discoverer, duties, stop) = (Arc::clone(&discoverer), self.duties.clone(), self.stop.clone());
+            self.tracker.spawn(kept_up("discoverer", stop.clone(), async move || discoverer.run(&duties, &stop).await));
         }
         Lane::new(Arc::new(Worker {
             load: load::Context {
@@ -160,11 +187,11 @@ impl Engine {
 
     fn start_dispatcher(&self, config: &Config, lanes: Vec<Lane>, shared: &Shared) {
         let mut dispatcher =
-            Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.wake), self.tracker.clone());
+            Dispatcher::new(lanes, self.ledger.clone(), config, Arc::clone(&shared.bells.work), self.tracker.clone());
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("dispatcher", stop.clone(), async move || dispatcher.run(&stop).await));
-        let (pools, wake, stop) = (self.pools.clone(), Arc::clone(&shared.wake), self.stop.clone());
-        self.tracker.spawn(kept_up("bell", stop.clone(), async move || bell::listen(&pools, &wake, &stop).await));
+        let (pools, bells, stop) = (self.pools.clone(), shared.bells.clone(), self.stop.clone());
+        self.tracker.spawn(kept_up("bell", stop.clone(), async move || bell::listen(&pools, &bells, &stop).await));
         // Not in the tracker: renewal must outlast the loads that the tracker waits for.
         let (ledger, held, let_go) = (self.ledger.clone(), shared.held.clone(), self.let_go.clone());
         let lease = config.workers.lease;
@@ -172,6 +199,11 @@ impl Engine {
             kept_up("renewal", let_go.clone(), async move || renew::run(&ledger, &held, lease, &let_go).await);
         #[expect(clippy::disallowed_methods, reason = "ends with `let_go`, after the tracker is empty")]
         drop(tokio::spawn(renewal));
+    }
+
+    /// Its feeds as they are configured, in the same order.
+    pub fn configured(&self) -> &[Arc<Feed>] {
+        &self.configured
     }
 
     /// Names of the feeds, in order.
@@ -194,7 +226,8 @@ impl Engine {
             .iter()
             .zip(&self.discoverers)
             .map(|(feed, discoverer)| {
-                (feed.clone(), discoverer.trouble().or_else(|| halt(feed)).or_else(|| unnotified(feed)))
+                let trouble = discoverer.trouble().or_else(|| self.duties.trouble()).or_else(|| halt(feed));
+                (feed.clone(), trouble.or_else(|| unnotified(feed)))
             })
             .collect())
     }
@@ -250,5 +283,5 @@ struct Shared {
     store: Arc<dyn ObjectStore>,
     catalog: Arc<Catalog>,
     held: Held,
-    wake: Arc<Notify>,
+    bells: Bells,
 }

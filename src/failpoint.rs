@@ -61,8 +61,10 @@ points! {
     LeaseRenewed "lease.renewed" passes "the leases of this instance have been renewed";
     FetchOpened "fetch.opened" fails "a GET was answered, nothing of the body is read";
     CopyBegun "copy.begun" fails "the load transaction is open, its leases were checked";
+    ReplaceDeleted "replace.deleted" fails "the rows of an older version are deleted, none of the newer is sent";
     CopyFrame "copy.frame" fails "a frame is about to be sent to COPY";
     CopyFinished "copy.finished" fails "COPY has ended in order, the ledger is not touched";
+    ReplaceSuperseded "replace.superseded" fails "an older version is superseded, the newer is not loaded yet";
     CommitFenced "commit.fenced" fails "the fence has changed the ledger, COMMIT is not sent";
     CommitCommitted "commit.committed" fails "COMMIT was answered, nobody has looked";
     CommitReadBack "commit.read_back" passes "the ledger was asked which objects are loaded";

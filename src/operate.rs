@@ -4,8 +4,13 @@
 //! Decides and acts, prints nothing. Used by the command line, and by whatever else speaks for an operator.
 
 pub mod check;
+pub mod compare;
 pub mod health;
 pub mod lookup;
+pub mod plan;
+pub mod reconcile;
 pub mod select;
+pub mod slots;
 pub mod status;
 pub mod sweep;
+pub mod window;

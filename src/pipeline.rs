@@ -6,6 +6,7 @@ pub mod decode;
 pub mod discover;
 pub mod dispatcher;
 pub mod dispose;
+pub mod duties;
 pub mod fetch;
 pub mod load;
 pub mod progress;

@@ -2,6 +2,8 @@
 //!
 //! Refreshed in the background every few seconds, so that a scrape never waits for the database.
 
+mod rarely;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use crate::store::error::StoreError;
 use crate::store::ledger::FeedCounts;
 use crate::telemetry::metrics::{self, FeedGauges, PoolState};
 
+use rarely::Rarely;
+
 /// Counting terminal objects reads the whole ledger: it may take this share of the time at most.
 const COUNT_SHARE: u32 = 20;
 /// And is done no more often than this.
@@ -27,6 +31,7 @@ pub(super) struct Scrape {
     engine: watch::Receiver<Option<Arc<Engine>>>,
     readiness: Arc<Readiness>,
     counts: Mutex<Counts>,
+    rarely: Rarely,
     /// Feeds named in the readiness, to be taken out when a reload takes them away.
     feeds: Mutex<BTreeSet<String>>,
 }
@@ -44,6 +49,7 @@ impl Scrape {
             engine,
             readiness,
             counts: Mutex::new(Counts { feeds: Vec::new(), due: Instant::now() }),
+            rarely: Rarely::default(),
             feeds: Mutex::default(),
         }
     }
@@ -60,6 +66,9 @@ impl Scrape {
         let mut asked = self.ask(&engine).await;
         if asked.is_ok() {
             asked = self.report_feeds(&engine).await;
+        }
+        if asked.is_ok() {
+            asked = self.rarely.refresh(&engine).await;
         }
         let (used, idle) = engine.pools.usage();
         metrics::pool_connections(PoolState::Used, used);

@@ -36,8 +36,8 @@ pub(super) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed (or several kinds of trouble), 2 usage, 3 finished with quarantined objects, 10 S3, \
-11 PostgreSQL, 12 ledger schema, 78 configuration.";
+Exit codes: 0 done, 1 failed (or several kinds of trouble), 2 usage, 3 finished with quarantined objects, \
+4 reconcile found a feed incomplete, 10 S3, 11 PostgreSQL, 12 ledger schema, 78 configuration.";
 
 /// Flags every command takes, before or after its name.
 #[derive(Debug, Args)]
@@ -97,6 +97,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Look whether everything the configuration needs is there and permitted
     Check(CheckArgs),
+    /// Show what would be loaded, from where and why; changes nothing
+    Plan(PlanArgs),
     /// Show where every feed stands; needs no running daemon
     Status,
     /// List objects of the ledger, oldest key time first
@@ -111,6 +113,8 @@ pub(super) enum Command {
     Resume(ResumeArgs),
     /// List whole prefixes into the ledger now
     Sweep(SweepArgs),
+    /// Prove that everything in the bucket is loaded and disposed of, or name what is not
+    Reconcile(ReconcileArgs),
     /// Create the ledger, or bring it to this program's schema version
     Migrate,
     /// Show or check the configuration
@@ -226,6 +230,44 @@ pub(super) struct SweepArgs {
     /// Only this feed
     #[arg(long, value_name = "FEED")]
     pub(super) feed: Option<String>,
+}
+
+/// Which objects of which feeds.
+#[derive(Debug, Args)]
+pub(super) struct WindowArgs {
+    /// Only this feed
+    #[arg(long, value_name = "FEED")]
+    pub(super) feed: Option<String>,
+    /// Only keys with this time or a later one: a time, a date, `today` or `yesterday`, by the feed's timezone
+    ///
+    /// Where keys begin with their time, listing starts there. Where they are in another order, or have a part before
+    /// the time, everything under the prefix is listed and this only chooses.
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<String>,
+    /// Only keys with a time before this; written like --from
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) window: WindowArgs,
+    /// Name at most this many objects of each feed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReconcileArgs {
+    #[command(flatten)]
+    pub(super) window: WindowArgs,
+    /// Record what the ledger does not know, and have disposed of again what is still there
+    #[arg(long)]
+    pub(super) fix: bool,
+    /// Name at most this many objects of each kind
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) limit: u32,
 }
 
 #[derive(Debug, Args)]

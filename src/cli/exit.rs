@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use crate::app::exit as engine;
 use crate::config::ConfigErrors;
 use crate::domain::ports::S3Error;
+use crate::operate::compare::CompareError;
 use crate::operate::lookup::UnknownFeed;
 use crate::operate::sweep::SweepError;
+use crate::operate::window::WindowError;
 use crate::store::error::StoreError;
 
 /// How the program ends.
@@ -21,6 +23,8 @@ pub enum Exit {
     Usage,
     /// Finished, but objects are in quarantine.
     Quarantined,
+    /// `reconcile` found something that is not loaded or not disposed of.
+    Incomplete,
     /// The object store refused or could not be reached.
     S3,
     /// PostgreSQL refused or could not be reached.
@@ -41,6 +45,7 @@ impl Exit {
             Self::Failure => engine::FAILURE,
             Self::Usage => 2,
             Self::Quarantined => engine::QUARANTINED,
+            Self::Incomplete => 4,
             Self::S3 => engine::S3,
             Self::Postgres => engine::POSTGRES,
             Self::Migration => engine::MIGRATION,
@@ -129,6 +134,23 @@ impl From<SweepError> for Failure {
             SweepError::Stopped => Exit::Failure,
         };
         Self::new(exit, error.to_string(), error.advice())
+    }
+}
+
+impl From<CompareError> for Failure {
+    fn from(error: CompareError) -> Self {
+        let exit = match error {
+            CompareError::S3 { .. } | CompareError::Unordered { .. } => Exit::S3,
+            CompareError::Store(error) => return Self::from(error),
+            CompareError::Broken { .. } => Exit::Failure,
+        };
+        Self::new(exit, error.to_string(), error.advice())
+    }
+}
+
+impl From<WindowError> for Failure {
+    fn from(error: WindowError) -> Self {
+        Self::new(Exit::Usage, error.to_string(), error.advice())
     }
 }
 

@@ -230,6 +230,11 @@ pub fn properties(pairs: &[(&str, String)]) -> String {
     text
 }
 
+/// A size with the unit that keeps it short, such as `4.1 MiB`.
+pub fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
 /// Says something to the person beside the results: an error, a hint. A closed standard error is nobody's business.
 pub fn note(text: &str) {
     let mut stderr = io::stderr().lock();

@@ -31,7 +31,7 @@ pub(super) fn run(session: &Session, args: &RunArgs) -> Result<Exit, Failure> {
 async fn summarise(session: &Session, config: &Config) -> Result<(), Failure> {
     let ledger = Ledger::new(app::pools(config)?);
     match status::status(config, &ledger, jiff::Timestamp::now()).await {
-        Ok(feeds) => super::status::print(session.output, &feeds),
+        Ok(feeds) => super::status::print(session.output, &feeds, None),
         Err(error) => {
             tracing::debug!(error = %error, "no summary: the ledger cannot be read");
             Ok(())

@@ -1,5 +1,7 @@
 //! `keyfall status`: where every feed stands.
 
+mod slots;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +9,7 @@ use serde::Serialize;
 
 use crate::domain::state::State;
 use crate::operate::status::{self, FeedStatus};
+use crate::store::ledger::InstanceRow;
 
 use super::exit::{Exit, Failure};
 use super::output::{Grid, Output, Tone, printable};
@@ -15,7 +18,8 @@ use super::session::Session;
 pub(super) fn status(session: &Session) -> Result<Exit, Failure> {
     session.with_ledger(async |desk| {
         let feeds = status::status(&desk.config, &desk.ledger, Timestamp::now()).await?;
-        print(session.output, &feeds)?;
+        let instances = desk.ledger.instances().await?;
+        print(session.output, &feeds, Some(&instances))?;
         Ok(Exit::Success)
     })
 }
@@ -23,22 +27,30 @@ pub(super) fn status(session: &Session) -> Result<Exit, Failure> {
 #[derive(Serialize)]
 struct Answer<'a> {
     feeds: &'a [FeedStatus],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<&'a [InstanceRow]>,
 }
 
-/// Prints a table and, below it, why feeds are paused and what to do about it.
-pub(super) fn print(output: Output, feeds: &[FeedStatus]) -> Result<(), Failure> {
+/// Prints a table and, below it, why feeds are paused and what to do about it; then who works on them, where that is
+/// wanted.
+pub(super) fn print(output: Output, feeds: &[FeedStatus], instances: Option<&[InstanceRow]>) -> Result<(), Failure> {
     if output.is_json() {
-        return Ok(output.json(&Answer { feeds })?);
+        return Ok(output.json(&Answer { feeds, instances })?);
     }
     // A window is narrow; a script wants the same columns every time.
     let grid = if output.is_watched() { grid(feeds).without_zeros(&RARE) } else { grid(feeds) };
     let mut text = vec![output.table(&grid)];
     text.extend(feeds.iter().flat_map(|feed| remarks(output, feed)));
+    match instances {
+        None => {}
+        Some([]) => text.push("\nno instance runs".to_owned()),
+        Some(instances) => text.push(format!("\n{}", output.table(&who(instances)))),
+    }
     Ok(output.text(&text.join("\n"))?)
 }
 
 /// Columns that are of interest only where there is something in them.
-const RARE: [&str; 6] = ["leased", "skipped", "missing", "superseded", "undone", "to dispose"];
+const RARE: [&str; 7] = ["leased", "skipped", "missing", "superseded", "undone", "to dispose", "empty slots"];
 
 fn grid(feeds: &[FeedStatus]) -> Grid {
     let mut grid = Grid::new(&[
@@ -52,6 +64,7 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
         "superseded",
         "undone",
         "to dispose",
+        "empty slots",
         "rows",
         "frontier",
         "oldest",
@@ -62,12 +75,29 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
         row.extend(State::ALL.map(|state| feed.count(state).to_string()));
         row.extend([
             feed.disposal_pending.to_string(),
+            feed.slots.as_ref().map_or(0, |slots| slots.missing).to_string(),
             feed.rows_loaded.to_string(),
             time(feed.frontier),
             feed.oldest_waiting_seconds.map_or_else(|| "-".to_owned(), age),
             word(feed).to_owned(),
         ]);
         grid.row(row);
+    }
+    grid
+}
+
+fn who(instances: &[InstanceRow]) -> Grid {
+    let mut grid = Grid::new(&["instance", "version", "alive", "started", "last seen", "leased", "duties"]);
+    for instance in instances {
+        grid.row(vec![
+            instance.name.clone(),
+            instance.version.clone(),
+            if instance.alive { "yes" } else { "no" }.to_owned(),
+            time(Some(instance.started_at)),
+            time(Some(instance.seen_at)),
+            instance.leased.to_string(),
+            if instance.duties.is_empty() { "-".to_owned() } else { instance.duties.join(" ") },
+        ]);
     }
     grid
 }
@@ -96,6 +126,14 @@ fn remarks(output: Output, feed: &FeedStatus) -> Vec<String> {
         let look = format!("keyfall objects --feed {} --state quarantined", feed.feed);
         lines.push(format!("{}: {} in quarantine: `{look}`", feed.feed, feed.count(State::Quarantined)));
     }
+    if let Some(slots) = &feed.slots {
+        lines.extend(slots::remarks(output, &feed.feed, slots));
+    }
+    if let Some(last) = feed.reconciled.as_ref().filter(|last| last.differences > 0) {
+        let word = output.toned(Tone::Bad, &format!("{} differences", last.differences));
+        let at = time(Some(last.at));
+        lines.push(format!("{}: {word} found at {at}: `keyfall reconcile --feed {}`", feed.feed, feed.feed));
+    }
     lines
 }
 
@@ -105,7 +143,7 @@ pub(super) fn time(at: Option<Timestamp>) -> String {
 }
 
 /// An age in its two largest units.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

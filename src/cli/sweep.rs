@@ -1,11 +1,7 @@
 //! `keyfall sweep`: list whole prefixes into the ledger now, with a counter where somebody watches.
 
-use std::future::Future;
-use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::app;
@@ -17,9 +13,7 @@ use super::arguments::SweepArgs;
 use super::exit::{Exit, Failure};
 use super::output::{Grid, Output, note};
 use super::session::{Desk, Session};
-
-/// How often the counter is drawn.
-const TICK: Duration = Duration::from_millis(100);
+use super::watch::watched;
 
 #[derive(Debug, Serialize)]
 struct Swept {
@@ -67,28 +61,6 @@ async fn run(output: Output, desk: &Desk, args: &SweepArgs) -> Result<Exit, Fail
     }
     print(output, &swept)?;
     failed.map_or(Ok(Exit::Success), Err)
-}
-
-/// Shows how many objects were seen so far while the work goes on, where there is a terminal.
-async fn watched<T>(feed: &Feed, progress: &Progress, work: impl Future<Output = T>) -> T {
-    if !std::io::stderr().is_terminal() {
-        return work.await;
-    }
-    let bar = ProgressBar::new_spinner().with_message(feed.name.to_string());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}: {human_pos} objects, {per_sec}, {elapsed}") {
-        bar.set_style(style);
-    }
-    let mut tick = tokio::time::interval(TICK);
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => {
-                bar.finish_and_clear();
-                return done;
-            }
-            _ = tick.tick() => bar.set_position(progress.seen()),
-        }
-    }
 }
 
 fn print(output: Output, swept: &[Swept]) -> Result<(), Failure> {

@@ -18,6 +18,7 @@
 //! no key (proof in `pattern/bound.rs`). Deliberately absent: regular expressions, and any idea of a bucket.
 
 mod bound;
+mod expected;
 mod matching;
 mod parse;
 mod problem;
@@ -31,6 +32,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub use expected::ExpectedKey;
 pub use problem::{PatternError, Problem};
 
 /// Longest key S3 accepts, in bytes; a longer text matches no pattern.

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::state::SkipReason;
+
 /// The one question every failure answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -16,6 +18,8 @@ pub enum Verdict {
     Missing,
     /// A newer version took the object's place.
     Superseded,
+    /// The object is deliberately not loaded.
+    Skip(SkipReason),
     /// The operator must act: pause the feed, keep its good objects pending.
     Halt,
     /// We are shutting down or lost the lease: give the object back untouched.
@@ -31,6 +35,7 @@ impl Verdict {
             Self::Quarantine => "quarantined",
             Self::Missing => "missing",
             Self::Superseded => "superseded",
+            Self::Skip(_) => "skipped",
             Self::Halt => "halt",
             Self::Release => "released",
         }
@@ -48,4 +53,15 @@ pub struct Failure {
     pub detail: String,
     /// What the operator can do about it, one sentence.
     pub advice: &'static str,
+    /// The other object that it is about.
+    pub relation: Option<Relation>,
+}
+
+/// What an object that is not loaded has to do with one that is, by its ledger id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// That one took its place.
+    SupersededBy(i64),
+    /// That one has the same bytes.
+    DuplicateOf(i64),
 }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::feed::{Csv, Disposal, DuplicateContent, Feed, Limits, Mapping, Mode, OnChange, TableName, Unknown};
 use crate::domain::feed::FeedName;
-use crate::store::catalog::{Column, Shape};
+use crate::store::catalog::{Column, Provenance, Shape};
 use crate::store::encode::ColumnType;
 
 /// A feed of plain CSV without header; callers replace what they are about.
@@ -72,7 +72,6 @@ pub fn shape() -> Shape {
             column("a", ColumnType::Text { max_chars: Some(3) }, "character varying(3)"),
             column("b", ColumnType::Text { max_chars: None }, "text"),
         ],
-        has_object_id: false,
-        has_record_no: true,
+        provenance: vec![(Provenance::RecordNo, column("_record_no", ColumnType::Int8, "bigint"))],
     }
 }

@@ -8,6 +8,8 @@ use crate::domain::state::State;
 use crate::store::error::StoreError;
 use crate::store::ledger::{FeedCounts, FeedPause, Ledger};
 
+use super::slots::{self, FeedSlots};
+
 /// One feed.
 #[derive(Debug, Clone, Serialize)]
 pub struct FeedStatus {
@@ -29,6 +31,19 @@ pub struct FeedStatus {
     pub last_loaded_at: Option<Timestamp>,
     /// Why it does not load at the moment.
     pub paused: Option<Paused>,
+    /// Spans in which an object was expected and none came, where the feed says when objects are expected.
+    pub slots: Option<FeedSlots>,
+    /// What the last `reconcile` of the whole feed left.
+    pub reconciled: Option<Reconciled>,
+}
+
+/// The last `reconcile` of a whole feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reconciled {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Objects that were not as they should be.
+    pub differences: u64,
 }
 
 /// Why a feed does not load at the moment.
@@ -62,6 +77,14 @@ pub async fn status(config: &Config, ledger: &Ledger, now: Timestamp) -> Result<
         feeds.push(summarise(counts, true, &pauses, now));
     }
     feeds.extend(counted.into_iter().map(|counts| summarise(counts, false, &pauses, now)));
+    for (status, feed) in feeds.iter_mut().zip(config.feeds.values()) {
+        status.slots = slots::missing(feed, ledger, now).await?;
+    }
+    for last in ledger.reconciliations().await? {
+        if let Some(status) = feeds.iter_mut().find(|status| status.feed == last.feed) {
+            status.reconciled = Some(Reconciled { at: last.at, differences: last.differences });
+        }
+    }
     Ok(feeds)
 }
 
@@ -91,6 +114,8 @@ fn summarise(counts: FeedCounts, configured: bool, pauses: &[FeedPause], now: Ti
             reason: pause.reason.clone(),
             advice: pause.advice.clone(),
         }),
+        slots: None,
+        reconciled: None,
         feed: counts.feed,
     }
 }

@@ -49,7 +49,7 @@ impl SweepError {
     }
 }
 
-/// How many objects a sweep has seen so far.
+/// How many objects a long command has seen so far.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<AtomicU64>);
 
@@ -57,6 +57,11 @@ impl Progress {
     /// Objects seen.
     pub fn seen(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many more.
+    pub(super) fn add(&self, objects: u64) {
+        self.0.fetch_add(objects, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +93,7 @@ struct Counting {
 impl ObjectStore for Counting {
     async fn list(&self, bucket: &str, request: &ListRequest) -> Result<ListPage, S3Error> {
         let page = self.store.list(bucket, request).await?;
-        self.seen.0.fetch_add(page.objects.len() as u64, Ordering::Relaxed);
+        self.seen.add(page.objects.len() as u64);
         Ok(page)
     }
 

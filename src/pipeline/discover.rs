@@ -11,10 +11,11 @@ mod poll;
 mod select;
 mod sweep;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::feed::Feed;
@@ -22,6 +23,7 @@ use crate::domain::object;
 use crate::domain::ports::{ListRequest, ObjectStore, S3Error};
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Injected, Point};
+use crate::pipeline::duties::{Duties, Leave};
 use crate::store::error::StoreError;
 use crate::store::ledger::Ledger;
 
@@ -38,7 +40,7 @@ pub enum DiscoverError {
     /// The ledger.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// We are shutting down.
+    /// We are shutting down, or it is another instance's duty now.
     #[error("listing was stopped")]
     Stopped,
 }
@@ -56,26 +58,48 @@ pub struct Discoverer {
     feed: Arc<Feed>,
     /// Rung when something new was recorded.
     wake: Arc<Notify>,
-    /// The prefix has been swept once: from now on an object can be late.
-    settled: AtomicBool,
+    /// Rung when a sweep has ended: polls have a position from then on.
+    swept: Notify,
+    /// Rung when polls begin after a long pause: a sweep is due.
+    gap: Notify,
     /// Why the last listing failed, where it did.
     trouble: Mutex<Option<String>>,
+    /// When the bucket has not answered several times in a row.
+    refused: Mutex<Option<Instant>>,
 }
+
+/// Listings refused in a row from which on another instance had better try.
+const REFUSALS: u32 = 3;
+/// And for how long.
+const DECLINE_FOR: Duration = Duration::from_mins(5);
 
 impl Discoverer {
     /// Discovery of a feed; rings `wake` when there is work.
     pub fn new(store: Arc<dyn ObjectStore>, ledger: Ledger, feed: Arc<Feed>, wake: Arc<Notify>) -> Self {
-        Self { store, ledger, feed, wake, settled: AtomicBool::new(false), trouble: Mutex::default() }
+        Self {
+            store,
+            ledger,
+            feed,
+            wake,
+            swept: Notify::new(),
+            gap: Notify::new(),
+            trouble: Mutex::default(),
+            refused: Mutex::default(),
+        }
     }
 
-    /// Polls and sweeps until told to stop.
-    pub async fn run(&self, stop: &CancellationToken) {
+    /// Polls and sweeps until told to stop, each while it is this instance's duty.
+    pub async fn run(&self, duties: &Duties, stop: &CancellationToken) {
         if bound::timed(&self.feed).is_none() {
             tracing::warn!(feed = %self.feed.name, "the feed's keys carry no ordered time: every poll lists the whole prefix");
         }
-        // Without a first sweep there is no position to poll from: the poll would list everything a second time.
-        let swept = CancellationToken::new();
-        tokio::join!(self.run_sweeps(stop, &swept), self.run_polls(stop, &swept));
+        tokio::join!(self.run_sweeps(duties, stop), self.run_polls(duties, stop));
+    }
+
+    /// Whether the bucket does not answer this instance: another one had better list it, if there is one that can.
+    pub fn declines(&self) -> bool {
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.is_some_and(|at| at.elapsed() < DECLINE_FOR)
     }
 
     /// Why nothing is discovered at the moment, where that is so.
@@ -85,13 +109,21 @@ impl Discoverer {
 
     /// Remembers how the last listing went.
     fn note(&self, trouble: Option<String>) {
+        if trouble.is_none() {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// One full pass over the prefix.
+    /// One full pass over the prefix, whoever has the duty.
     pub async fn sweep(&self, stop: &CancellationToken) -> Result<Listed, DiscoverError> {
-        let listed = self.list(bound::everything(&self.feed), Channel::Sweep, stop).await?;
+        self.sweep_while(&Leave::until(stop)).await
+    }
+
+    async fn sweep_while(&self, leave: &Leave<'_>) -> Result<Listed, DiscoverError> {
+        let listed = self.list(bound::everything(&self.feed), Channel::Sweep, leave).await?;
         self.ledger.note_sweep(&self.feed.name).await?;
+        self.swept.notify_one();
         failpoint::reach(Point::DiscoverSwept).await?;
         Ok(listed)
     }

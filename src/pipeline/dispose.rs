@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::feed::{Disposal, Feed};
 use crate::domain::backoff;
+use crate::domain::duty::Duty;
 use crate::domain::object::ObjectRef;
 use crate::domain::ports::{CopyRequest, DeleteRequest, Head, ObjectStore, S3Error};
 use crate::failpoint::{self, Point};
@@ -23,6 +24,7 @@ use crate::store::ledger::{Disposed, Ledger, Loaded};
 use crate::telemetry::metrics::{self, DisposalAction, DisposalOutcome, Stage};
 
 use super::discover::Discoverer;
+use super::duties::{Duties, Leave};
 
 /// Objects per batch: what one `DeleteObjects` takes.
 const BATCH: usize = 1000;
@@ -43,6 +45,8 @@ pub struct Disposer {
     pub feed: Arc<Feed>,
     /// Looks up keys whose version changed.
     pub discoverer: Arc<Discoverer>,
+    /// What of this is this instance's.
+    pub duties: Duties,
     /// After this long an unfinished batch is taken again, by whichever instance.
     pub taken_for: Duration,
     /// Rung after a load.
@@ -58,11 +62,18 @@ enum Outcome {
 }
 
 impl Disposer {
-    /// Works the outbox off until told to stop; finishes the batch in hand.
+    /// Works the outbox off until told to stop, while it is this instance's duty; finishes the batch in hand. A batch
+    /// that ends after another instance took the duty over is harmless: batches are taken row by row.
     pub async fn run(&self, stop: &CancellationToken) {
         let mut outage = 0;
         loop {
-            match self.work_off(stop).await {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.duties.given(&self.feed.name, Duty::Dispose) => {}
+            }
+            let leave = Leave::while_held(&self.duties, &self.feed.name, Duty::Dispose, stop);
+            match self.work_off(&leave).await {
                 Ok(()) => outage = 0,
                 Err(error) => {
                     outage += 1;
@@ -78,11 +89,11 @@ impl Disposer {
         }
     }
 
-    async fn work_off(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn work_off(&self, leave: &Leave<'_>) -> Result<(), StoreError> {
         if self.feed.disposal == Disposal::Keep {
             return self.ledger.keep_instead(&self.feed.name).await.map(drop);
         }
-        while !stop.is_cancelled() {
+        while !leave.is_over() {
             let batch = self.ledger.take_disposals(&self.feed.name, BATCH, self.taken_for).await?;
             if batch.is_empty() {
                 return Ok(());

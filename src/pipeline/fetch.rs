@@ -159,6 +159,13 @@ impl Body {
         self.reading.lock().await.proof.clone()
     }
 
+    /// Reads the rest away to learn what the whole body is; `None` if it was broken off before.
+    pub async fn read_to_end(&self) -> Result<Option<Proof>, FetchError> {
+        let mut reading = self.reading.lock().await;
+        while reading.proof.is_none() && reading.next().await?.is_some() {}
+        Ok(reading.proof.clone())
+    }
+
     /// Reads the rest away to learn whether the bytes were right: before content is blamed, the transport must be
     /// cleared. Does nothing where the store keeps no checksum.
     pub async fn clear_transport(&self) -> Result<(), FetchError> {

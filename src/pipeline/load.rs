@@ -4,23 +4,25 @@
 //! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
+mod changed;
+mod duplicates;
+mod group;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::feed::{Disposal, Feed};
+use crate::config::feed::{Disposal, DuplicateContent, Feed};
 use crate::domain::lease::Lease;
 use crate::domain::object::ObjectRef;
 use crate::domain::ports::ObjectStore;
 use crate::domain::verdict::{Failure, Verdict};
 use crate::failpoint::{self, Injected, Point};
 use crate::store::catalog::{Catalog, Shape};
-use crate::store::copy::{CopyTarget, Load, LoadedCounts};
+use crate::store::copy::{CopyTarget, Duplicate, Load, LoadedCounts, Terms};
 use crate::store::error::StoreError;
 use crate::store::pool::Pools;
 use crate::telemetry::metrics;
@@ -29,14 +31,12 @@ use super::decode::{self, DecodeError, Decoded, Decoding, Piece};
 use super::fetch::{self, Body, FetchError};
 use super::progress::Progress;
 
+pub use changed::ChangedError;
+pub use duplicates::DuplicateError;
+pub use group::{Grouped, group};
+
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
-
-/// Bodies of a group fetched at once.
-const GROUP_FETCHES: usize = 8;
-
-/// Encoded bytes one member of a group may take; whoever needs more is loaded alone, as a stream.
-const GROUP_MEMBER_BYTES: usize = 4 << 20;
 
 /// Why an object was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,12 @@ pub enum LoadError {
     /// PostgreSQL failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Other versions of its key stand against it.
+    #[error(transparent)]
+    Changed(#[from] ChangedError),
+    /// Its bytes are loaded already.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateError),
     /// The server took another number of rows than we sent.
     #[error("COPY took {copied} rows of the {sent} sent")]
     Count {
@@ -76,6 +82,8 @@ impl LoadError {
             Self::Fetch(error) => error.verdict(),
             Self::Decode(error) => error.verdict(),
             Self::Store(error) => error.verdict(),
+            Self::Changed(error) => error.verdict(),
+            Self::Duplicate(error) => error.verdict(),
             Self::Count { .. } | Self::Panicked | Self::Stalled { .. } => Verdict::Suspect,
         }
     }
@@ -86,13 +94,19 @@ impl LoadError {
             Self::Fetch(error) => (error.code().into(), error.advice()),
             Self::Decode(error) => (error.code().into(), error.advice()),
             Self::Store(error) => return error.failure(),
+            Self::Changed(error) => (error.code().into(), error.advice()),
+            Self::Duplicate(error) => (error.code().into(), error.advice()),
             Self::Count { .. } => ("E-COPY-COUNT".into(), "look for a trigger or rule on the table that drops rows"),
             Self::Panicked => ("E-PANIC".into(), "please report this with the object; `keyfall skip` sets it aside"),
             Self::Stalled { .. } => {
                 ("E-STALL".into(), "nothing to do: the object is tried again; please report it if it stays")
             }
         };
-        Failure { verdict: self.verdict(), code, detail: self.to_string(), advice }
+        let relation = match self {
+            Self::Duplicate(error) => Some(error.relation()),
+            _ => None,
+        };
+        Failure { verdict: self.verdict(), code, detail: self.to_string(), advice, relation }
     }
 }
 
@@ -131,13 +145,15 @@ impl Ready {
         &self.counts
     }
 
-    /// Fence and COMMIT. Not to be cancelled; after an error the outcome is unknown.
-    pub async fn commit(self, feed: &Feed) -> Result<(), StoreError> {
+    /// Fence and COMMIT; answers which of the objects are duplicates. Not to be cancelled; after an error the outcome is
+    /// unknown.
+    pub async fn commit(self, feed: &Feed) -> Result<Vec<Duplicate>, StoreError> {
         let disposal = match feed.disposal {
             Disposal::Keep => "none",
             Disposal::Delete | Disposal::Archive { .. } => "pending",
         };
-        self.load.commit(&self.counts, disposal, &feed.fingerprint).await
+        let duplicates = feed.duplicate_content != DuplicateContent::Load;
+        self.load.commit(&self.counts, Terms { disposal, fingerprint: &feed.fingerprint, duplicates }).await
     }
 }
 
@@ -145,15 +161,23 @@ impl Ready {
 ///
 /// May be dropped at any point: the connection closes and the server rolls back.
 pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
-    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    let shape = fitting_shape(context).await?;
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
     let copied = copy_stream(context, lease, &shape, &body, progress).await;
     match copied {
         Ok(ready) => Ok(ready),
         Err(error) if table_changed(context, &shape, [&error]).await => Err(StoreError::ShapeChanged.into()),
-        Err(error) => Err(cleared(error, &body).await),
+        Err(error) => Err(duplicates::explain(context, lease, cleared(error, &body).await, &body).await),
     }
+}
+
+/// The table's shape, where the feed can be loaded into it. What was refused is looked at again the next time: whoever
+/// mends the table must not wait for a restart.
+async fn fitting_shape(context: &Context) -> Result<Arc<Shape>, StoreError> {
+    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
+    shape.refuse_provenance(&context.feed).inspect_err(|_| context.catalog.forget(&context.feed.table))?;
+    Ok(shape)
 }
 
 async fn copy_stream(
@@ -166,18 +190,38 @@ async fn copy_stream(
     let mut pump = spawn_pump(context, &lease.object, shape, body);
     let (load, copied) = match pump.pieces.recv().await {
         Some(Piece::Target(target)) => {
-            let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
+            let mut load = begin(context, shape, lease).await?;
             let copied = copy_frames(&mut load, shape, &target, pump, progress).await?;
             (load, copied)
         }
         // Not one record, or an error before the first frame.
         Some(Piece::Frame(_)) | None => {
             let decoded = joined(pump.task.await)?;
-            (Load::begin(&context.pools, shape, &[lease]).await?, decoded)
+            (begin(context, shape, lease).await?, decoded)
         }
     };
     let counts = counts(lease, copied, body).await?;
-    Ok(Ready { load, counts: vec![counts], decoded_bytes: copied.bytes })
+    ready(context, load, vec![counts], copied.bytes).await
+}
+
+/// An open transaction in which nothing of an older version is in the way.
+async fn begin(context: &Context, shape: &Shape, lease: &Lease) -> Result<Load, LoadError> {
+    let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
+    changed::make_room(context, &mut load, shape, &[lease]).await?;
+    Ok(load)
+}
+
+/// The last questions before the fence: what is asked here stays true until COMMIT.
+async fn ready(
+    context: &Context,
+    load: Load,
+    counts: Vec<LoadedCounts>,
+    decoded_bytes: u64,
+) -> Result<Ready, LoadError> {
+    let ids: Vec<i64> = counts.iter().map(|count| count.id).collect();
+    changed::refuse_known(context, &load, &ids).await?;
+    duplicates::refuse(context, &load, &counts).await?;
+    Ok(Ready { load, counts, decoded_bytes })
 }
 
 /// A decoder at work, and what it hands over.
@@ -241,6 +285,7 @@ async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCo
         rows: i64::try_from(decoded.rows).unwrap_or(i64::MAX),
         bytes: i64::try_from(proof.bytes).unwrap_or(i64::MAX),
         sha256: proof.sha256,
+        twin: None,
     })
 }
 
@@ -270,128 +315,4 @@ async fn cleared(error: LoadError, body: &Body) -> LoadError {
         Ok(()) => error,
         Err(damaged) => LoadError::Fetch(damaged),
     }
-}
-
-/// One member of a group, decoded into memory.
-struct Member {
-    index: usize,
-    target: Option<CopyTarget>,
-    frames: Vec<Bytes>,
-    decoded: Decoded,
-    counts: LoadedCounts,
-}
-
-/// A group that could be prepared together.
-pub struct Grouped {
-    /// Transaction with the rows of all members; none where nobody could be prepared.
-    pub ready: Option<Ready>,
-    /// Indexes of the members in it.
-    pub members: Vec<usize>,
-    /// Members that failed by themselves, before any transaction.
-    pub failed: Vec<(usize, LoadError)>,
-}
-
-/// Loads several small objects in one transaction.
-///
-/// A member that cannot be decoded fails alone; members with another set of columns or too many bytes are in
-/// neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
-/// tried by itself.
-pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> Result<Grouped, LoadError> {
-    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
-    let preparations: Vec<_> =
-        leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &shape, progress)).collect();
-    let prepared: Vec<Result<Option<Member>, LoadError>> =
-        stream::iter(preparations).buffered(GROUP_FETCHES).collect().await;
-
-    let mut failed = Vec::new();
-    let mut members: Vec<Member> = Vec::new();
-    for (index, outcome) in prepared.into_iter().enumerate() {
-        match outcome {
-            Ok(member) => members.extend(member),
-            Err(error) => failed.push((index, error)),
-        }
-    }
-    if !failed.is_empty() && table_changed(context, &shape, failed.iter().map(|(_, error)| error)).await {
-        return Err(StoreError::ShapeChanged.into());
-    }
-    let target = members.iter().find_map(|member| member.target.clone());
-    // An object without records fits any target.
-    members.retain(|member| member.target.is_none() || member.target == target);
-    let indexes = members.iter().map(|member| member.index).collect();
-    if members.is_empty() {
-        return Ok(Grouped { ready: None, members: indexes, failed });
-    }
-    let ready = copy_members(context, leases, &shape, target, members).await.inspect_err(|_| {
-        context.catalog.forget(&context.feed.table);
-    })?;
-    Ok(Grouped { ready: Some(ready), members: indexes, failed })
-}
-
-/// Fetches and decodes one member; `None` if it is too large after all.
-async fn prepare(
-    context: &Context,
-    index: usize,
-    lease: &Lease,
-    shape: &Shape,
-    progress: &Progress,
-) -> Result<Option<Member>, LoadError> {
-    let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
-    failpoint::reach(Point::FetchOpened).await?;
-    let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
-    let decoding = Decoding { feed: &context.feed, shape, object_id: lease.object.id, size: lease.object.size };
-    // Owns the receiver: giving up closes the channel, which ends the decoding.
-    let collect = async move {
-        let (mut target, mut frames, mut bytes) = (None, Vec::new(), 0);
-        while let Some(piece) = pieces.recv().await {
-            match piece {
-                Piece::Target(found) => target = Some(found),
-                Piece::Frame(frame) => {
-                    bytes += frame.len();
-                    frames.push(frame);
-                }
-            }
-            if bytes > GROUP_MEMBER_BYTES {
-                return None;
-            }
-        }
-        Some((target, frames))
-    };
-    let (decoded, collected) = futures::future::join(decode::pump(decoding, &body, sender), collect).await;
-    let Some((target, frames)) = collected else { return Ok(None) };
-    let decoded = match decoded {
-        Ok(decoded) => decoded,
-        Err(error) => return Err(cleared(LoadError::Decode(error), &body).await),
-    };
-    let counts = counts(lease, decoded, &body).await?;
-    Ok(Some(Member { index, target, frames, decoded, counts }))
-}
-
-async fn copy_members(
-    context: &Context,
-    leases: &[Lease],
-    shape: &Shape,
-    target: Option<CopyTarget>,
-    members: Vec<Member>,
-) -> Result<Ready, LoadError> {
-    let held: Vec<&Lease> = members.iter().filter_map(|member| leases.get(member.index)).collect();
-    let mut load = Load::begin(&context.pools, shape, &held).await?;
-    let sent: u64 = members.iter().map(|member| member.decoded.rows).sum();
-    let decoded_bytes = members.iter().map(|member| member.decoded.bytes).sum();
-    let mut counts = Vec::with_capacity(members.len());
-    if let Some(target) = target {
-        let mut rows = load.copy(shape, &target).await?;
-        for member in members {
-            for frame in member.frames {
-                rows.send(frame).await?;
-            }
-            counts.push(member.counts);
-        }
-        let copied = rows.finish().await?;
-        if copied != sent {
-            return Err(LoadError::Count { copied, sent });
-        }
-    } else {
-        counts.extend(members.into_iter().map(|member| member.counts));
-    }
-    Ok(Ready { load, counts, decoded_bytes })
 }

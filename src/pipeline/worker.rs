@@ -16,12 +16,12 @@ use uuid::Uuid;
 use crate::config::workers::Workers;
 use crate::domain::backoff;
 use crate::domain::lease::Lease;
-use crate::domain::verdict::{Failure, Verdict};
+use crate::domain::verdict::{Failure, Relation, Verdict};
 use crate::failpoint::{self, Point};
-use crate::store::copy::LoadedCounts;
+use crate::store::copy::{Duplicate, LoadedCounts};
 use crate::store::error::StoreError;
 use crate::store::ledger::{Ledger, Settlement};
-use crate::telemetry::metrics::{self, ObjectOutcome, RowOutcome};
+use crate::telemetry::metrics::{self, DuplicateOutcome, ObjectOutcome, RowOutcome};
 
 use super::discover::Discoverer;
 use super::load::{self, LoadError, Ready};
@@ -161,6 +161,9 @@ impl Worker {
         metrics::decoded_bytes(self.feed(), decoded_bytes);
         let failure = not_committed(committed.as_ref().err());
         let is_shared = leases.len() > 1 && may_be_one_members(failure.verdict);
+        if let Ok(duplicates) = committed {
+            self.warn_of(&duplicates, &leases);
+        }
         let mut alone = Vec::new();
         for lease in leases {
             if loaded.contains(&lease.object.id) {
@@ -209,6 +212,17 @@ impl Worker {
             duration_ms = begun.elapsed().as_millis(), "loaded");
     }
 
+    /// One line for all duplicates of a transaction; the ledger has each of them.
+    fn warn_of(&self, duplicates: &[Duplicate], leases: &[Lease]) {
+        for _ in duplicates {
+            metrics::duplicate(self.feed(), DuplicateOutcome::Loaded);
+        }
+        let Some(Duplicate { id, of, uri }) = duplicates.first() else { return };
+        let key = leases.iter().find(|lease| lease.object.id == *id).map(|lease| lease.object.uri());
+        tracing::warn!(feed = %self.feed(), object.key = key, object.duplicate_of = of, original = %uri,
+            duplicates = duplicates.len(), "loaded bytes that were loaded before from another key");
+    }
+
     /// Ends a lease that did not load, and logs why, once.
     async fn settle(&self, lease: &Lease, failure: &Failure) {
         let settlement = Settlement::of(failure.verdict, lease, self.limits.max_attempts, self.delay(lease.attempt));
@@ -236,17 +250,30 @@ impl Worker {
         let quarantined = settlement == Settlement::Quarantined;
         let outcome = if quarantined { ObjectOutcome::Quarantined } else { ObjectOutcome::from(failure.verdict) };
         metrics::object(self.feed(), outcome);
+        self.count_duplicate(failure);
         let (key, attempt) = (lease.object.uri(), lease.attempt);
         let Failure { code, detail, advice, .. } = failure;
         if quarantined {
             tracing::error!(feed = %self.feed(), object.key = %key, lease.attempt = attempt, error.code = %code,
                 error = %detail, advice = %advice, "object quarantined, nothing of it loaded");
+        } else if let Verdict::Skip(reason) = failure.verdict {
+            metrics::objects_skipped(self.feed(), reason, 1);
+            tracing::info!(feed = %self.feed(), object.key = %key, error = %detail, reason = reason.as_str(),
+                "object skipped");
         } else if failure.verdict == Verdict::Halt {
             tracing::error!(feed = %self.feed(), object.key = %key, error.code = %code, error = %detail,
                 advice = %advice, "feed paused; it tries again by itself");
         } else {
             tracing::warn!(feed = %self.feed(), object.key = %key, lease.attempt = attempt, error.code = %code,
                 error = %detail, outcome = outcome.as_str(), "object not loaded");
+        }
+    }
+
+    fn count_duplicate(&self, failure: &Failure) {
+        if let Some(Relation::DuplicateOf(_)) = failure.relation {
+            let is_skipped = matches!(failure.verdict, Verdict::Skip(_));
+            let outcome = if is_skipped { DuplicateOutcome::Skipped } else { DuplicateOutcome::Quarantined };
+            metrics::duplicate(self.feed(), outcome);
         }
     }
 
@@ -271,7 +298,10 @@ impl Worker {
 /// Whether a group's failure may be one member's own, so that the others should be tried alone.
 fn spares_the_others(error: &LoadError) -> bool {
     match error {
-        LoadError::Store(StoreError::Transition { .. } | StoreError::ShapeChanged) => true,
+        // Of the latter two: one member's other version, or its twin. The others have nothing to do with it.
+        LoadError::Store(StoreError::Transition { .. } | StoreError::ShapeChanged)
+        | LoadError::Changed(_)
+        | LoadError::Duplicate(_) => true,
         error => may_be_one_members(error.verdict()),
     }
 }
@@ -290,6 +320,7 @@ fn not_committed(error: Option<&LoadError>) -> Failure {
             code: "E-COMMIT-UNDONE".into(),
             detail: "COMMIT was answered, but the ledger does not have the object as loaded".to_owned(),
             advice: "nothing to do: the object is tried again",
+            relation: None,
         },
     }
 }

@@ -3,6 +3,8 @@
 //! Shapes are cached; every load transaction locks the table against changes and compares the shape's fingerprint
 //! before it copies (`copy.rs`), so a stale entry costs one more attempt and never a wrong row.
 
+mod provenance;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,10 +17,7 @@ use super::error::StoreError;
 use super::identifier::quoted_table;
 use super::pool::Pools;
 
-/// Provenance columns, filled where the table has them.
-pub const OBJECT_ID_COLUMN: &str = "_object_id";
-/// Record number within the object.
-pub const RECORD_NO_COLUMN: &str = "_record_no";
+pub use provenance::Provenance;
 
 /// A column rows can be written to.
 #[derive(Debug, Clone)]
@@ -46,10 +45,15 @@ pub struct Shape {
     pub fingerprint: String,
     /// Writable columns in table order, provenance columns left out.
     pub columns: Vec<Column>,
-    /// Whether `_object_id` is there to be filled.
-    pub has_object_id: bool,
-    /// Whether `_record_no` is there to be filled.
-    pub has_record_no: bool,
+    /// Provenance columns, whatever their type is.
+    pub provenance: Vec<(Provenance, Column)>,
+}
+
+impl Shape {
+    /// The writable column of this name, provenance columns included: a mapping may name one.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().chain(self.provenance.iter().map(|(_, column)| column)).find(|column| column.name == name)
+    }
 }
 
 /// SQL that computes [`Shape::fingerprint`] for the table whose OID is `c.oid`. Shared by the read here and the
@@ -117,12 +121,14 @@ pub async fn read_shape(pools: &Pools, table: &TableName) -> Result<Shape, Store
     for row in &rows {
         columns.push(read_column(pools, row).await?);
     }
-    let has = |name: &str| columns.iter().any(|column: &Column| column.name == name && column.kind == ColumnType::Int8);
-    let (has_object_id, has_record_no) = (has(OBJECT_ID_COLUMN), has(RECORD_NO_COLUMN));
-    columns.retain(|column| {
-        !(has_object_id && column.name == OBJECT_ID_COLUMN || has_record_no && column.name == RECORD_NO_COLUMN)
-    });
-    Ok(Shape { table: table.clone(), oid, fingerprint, columns, has_object_id, has_record_no })
+    let (mut plain, mut provenance) = (Vec::with_capacity(columns.len()), Vec::new());
+    for column in columns {
+        match Provenance::ALL.into_iter().find(|which| which.column() == column.name) {
+            Some(which) => provenance.push((which, column)),
+            None => plain.push(column),
+        }
+    }
+    Ok(Shape { table: table.clone(), oid, fingerprint, columns: plain, provenance })
 }
 
 fn refuse_unsafe(table: &TableName, row: &Row) -> Result<(), StoreError> {

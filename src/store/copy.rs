@@ -4,13 +4,17 @@
 //! error, a timeout or the future being dropped half-way, the connection is closed instead, and the server rolls
 //! back. Nobody here believes `commit()`: see [`super::ledger::Ledger::loaded_among`].
 
+mod content;
+mod versions;
+
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use deadpool_postgres::Object;
 use futures::SinkExt;
-use tokio_postgres::{CopyInSink, SimpleQueryMessage};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{CopyInSink, Row, SimpleQueryMessage};
 use uuid::Uuid;
 
 use crate::domain::lease::Lease;
@@ -22,6 +26,9 @@ use super::encode;
 use super::error::StoreError;
 use super::identifier::{quoted, quoted_table};
 use super::pool::Pools;
+
+pub use content::Duplicate;
+pub use versions::OtherVersion;
 
 /// How rows travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +61,19 @@ pub struct LoadedCounts {
     pub bytes: i64,
     /// SHA-256 of the body as stored.
     pub sha256: Vec<u8>,
+    /// Another object of the same transaction with the same bytes.
+    pub twin: Option<i64>,
+}
+
+/// What the ledger keeps of a load besides its counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// First disposal state.
+    pub disposal: &'static str,
+    /// Fingerprint of the feed's configuration.
+    pub fingerprint: &'a str,
+    /// Whether to look for objects with the same bytes.
+    pub duplicates: bool,
 }
 
 /// A connection with an open load transaction.
@@ -62,6 +82,8 @@ pub struct Load {
     client: Option<Object>,
     stall: Duration,
     settle: Duration,
+    /// Versions whose rows were deleted, each with the one that takes its place.
+    replaced: Vec<(i64, i64)>,
 }
 
 impl Load {
@@ -69,7 +91,8 @@ impl Load {
     /// leases checked. One round trip.
     pub async fn begin(pools: &Pools, shape: &Shape, leases: &[&Lease]) -> Result<Self, StoreError> {
         let client = pools.load().await?;
-        let load = Self { client: Some(client), stall: pools.copy_stall_timeout(), settle: pools.statement_timeout() };
+        let (stall, settle) = (pools.copy_stall_timeout(), pools.statement_timeout());
+        let load = Self { client: Some(client), stall, settle, replaced: Vec::new() };
         let sql = begin_sql(shape, leases);
         // Waiting for the table's lock has the server's lock_timeout; ours comes on top for a dead network.
         let deadline = load.stall + load.settle;
@@ -111,35 +134,47 @@ impl Load {
     ///
     /// If the process dies before the server has the COMMIT, nothing happened and the lease expires. If it dies
     /// after, rows and ledger are durable together and the next start goes on with disposal.
-    pub async fn commit(
-        mut self,
-        loaded: &[LoadedCounts],
-        disposal: &'static str,
-        fingerprint: &str,
-    ) -> Result<(), StoreError> {
-        let settle = self.settle;
-        let client = self.client()?;
-        let fence = bounded("PREPARE", settle, client.prepare_cached(FENCE)).await?;
-        let ids: Vec<i64> = loaded.iter().map(|object| object.id).collect();
-        let tokens: Vec<Uuid> = loaded.iter().map(|object| object.token).collect();
-        let rows: Vec<i64> = loaded.iter().map(|object| object.rows).collect();
-        let bytes: Vec<i64> = loaded.iter().map(|object| object.bytes).collect();
-        let hashes: Vec<&[u8]> = loaded.iter().map(|object| object.sha256.as_slice()).collect();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-            [&ids, &tokens, &rows, &bytes, &hashes, &disposal, &fingerprint];
-        let changed = bounded("ledger update", settle, client.execute(&fence, &parameters)).await?;
-        let expected = loaded.len() as u64;
+    pub async fn commit(mut self, loaded: &[LoadedCounts], terms: Terms<'_>) -> Result<Vec<Duplicate>, StoreError> {
+        self.supersede().await?;
+        let fenced = self.fence(loaded, terms).await?;
+        let (changed, expected) = (fenced.len() as u64, loaded.len() as u64);
         if changed != expected {
             // Somebody else owns at least one of them now: dropping `self` closes the connection, the server
             // rolls everything back.
             return Err(StoreError::Transition { transition: "copy::fence", expected, changed });
         }
         failpoint::reach(Point::CommitFenced).await?;
-        bounded("COMMIT", self.stall + settle, client.batch_execute("COMMIT")).await?;
+        bounded("COMMIT", self.stall + self.settle, self.client()?.batch_execute("COMMIT")).await?;
         failpoint::reach(Point::CommitCommitted).await?;
         // Only a connection whose COMMIT was answered is clean enough for the pool.
         drop(self.client.take());
-        Ok(())
+        let is_duplicate = |row: &&Row| !matches!(row.try_get::<_, Option<i64>>(1), Ok(None));
+        fenced.iter().filter(is_duplicate).map(content::read_duplicate).collect()
+    }
+
+    async fn fence(&self, loaded: &[LoadedCounts], terms: Terms<'_>) -> Result<Vec<Row>, StoreError> {
+        let Terms { disposal, fingerprint, duplicates } = terms;
+        let ids: Vec<i64> = loaded.iter().map(|object| object.id).collect();
+        let tokens: Vec<Uuid> = loaded.iter().map(|object| object.token).collect();
+        let rows: Vec<i64> = loaded.iter().map(|object| object.rows).collect();
+        let bytes: Vec<i64> = loaded.iter().map(|object| object.bytes).collect();
+        let hashes: Vec<&[u8]> = loaded.iter().map(|object| object.sha256.as_slice()).collect();
+        let twins: Vec<Option<i64>> = loaded.iter().map(|object| object.twin).collect();
+        let parameters: [&(dyn ToSql + Sync); 9] =
+            [&ids, &tokens, &rows, &bytes, &hashes, &disposal, &fingerprint, &duplicates, &twins];
+        self.ask("ledger update", FENCE, &parameters).await
+    }
+
+    /// One short statement of ours inside the transaction.
+    async fn ask(
+        &self,
+        what: &'static str,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let client = self.client()?;
+        let statement = bounded("PREPARE", self.settle, client.prepare_cached(sql)).await?;
+        bounded(what, self.settle, client.query(&statement, parameters)).await
     }
 
     fn client(&self) -> Result<&Object, StoreError> {
@@ -224,13 +259,27 @@ fn copy_sql(shape: &Shape, target: &CopyTarget) -> String {
 
 /// The fence: last statement before COMMIT, one row per object, or the whole transaction is rolled back. It runs with
 /// the role's search path (see `begin_sql`), hence the qualified functions, types and operators.
+///
+/// Looking for duplicates is part of it, so that it costs no round trip; nobody is locked out meanwhile, and two
+/// objects that are loaded at the same moment do not see each other. The order is by a column without an index for the
+/// reason told at `DUPLICATES`.
 const FENCE: &str = "-- copy::fence
     UPDATE keyfall.objects o
        SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.rows,
            rows_rejected = 0, rows_filtered = 0, bytes_read = n.bytes, sha256 = n.sha256,
            disposal = $6, disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
-           reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL
-      FROM unnest($1::bigint[], $2::pg_catalog.uuid[], $3::bigint[], $4::bigint[], $5::pg_catalog.bytea[])
-           AS n (id, token, rows, bytes, sha256)
+           reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL, approved = false,
+           duplicate_of = CASE WHEN $8 AND n.rows OPERATOR(pg_catalog.>) 0 THEN coalesce((
+               SELECT d.id FROM keyfall.objects d
+                WHERE d.feed OPERATOR(pg_catalog.=) o.feed AND d.sha256 OPERATOR(pg_catalog.=) n.sha256
+                  AND d.state OPERATOR(pg_catalog.=) 'loaded' AND d.rows_read OPERATOR(pg_catalog.>) 0
+                  AND (d.bucket OPERATOR(pg_catalog.<>) o.bucket OR d.key OPERATOR(pg_catalog.<>) o.key)
+                ORDER BY d.loaded_at LIMIT 1), n.twin) END
+      FROM unnest($1::bigint[], $2::pg_catalog.uuid[], $3::bigint[], $4::bigint[], $5::pg_catalog.bytea[],
+                  $9::bigint[])
+           AS n (id, token, rows, bytes, sha256, twin)
      WHERE o.id OPERATOR(pg_catalog.=) n.id AND o.lease_token OPERATOR(pg_catalog.=) n.token
-       AND o.state OPERATOR(pg_catalog.=) 'leased'";
+       AND o.state OPERATOR(pg_catalog.=) 'leased'
+    RETURNING o.id, o.duplicate_of,
+              (SELECT d.bucket FROM keyfall.objects d WHERE d.id OPERATOR(pg_catalog.=) o.duplicate_of),
+              (SELECT d.key FROM keyfall.objects d WHERE d.id OPERATOR(pg_catalog.=) o.duplicate_of)";

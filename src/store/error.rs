@@ -104,7 +104,8 @@ impl StoreError {
 
     /// The failure as the ledger keeps it.
     pub fn failure(&self) -> Failure {
-        Failure { verdict: self.verdict(), code: self.code(), detail: self.to_string(), advice: self.advice() }
+        let (verdict, code, advice) = (self.verdict(), self.code(), self.advice());
+        Failure { verdict, code, detail: self.to_string(), advice, relation: None }
     }
 
     /// One sentence for the operator.

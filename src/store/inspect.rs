@@ -2,7 +2,9 @@
 //!
 //! Only reads the catalogue; nothing is tried out, nothing is locked.
 
-use super::catalog::Shape;
+use crate::config::feed::OnChange;
+
+use super::catalog::{Provenance, Shape};
 use super::error::StoreError;
 use super::pool::{Pools, TELLTALE, TELLTALE_VALUE};
 
@@ -82,9 +84,22 @@ pub async fn ledger(pools: &Pools) -> Result<LedgerSchema, StoreError> {
 }
 
 /// What the role lacks to load a table whose `filled` columns come from objects, such as `INSERT on public.jobs`.
-pub async fn missing_rights(pools: &Pools, shape: &Shape, filled: &[&str]) -> Result<Vec<String>, StoreError> {
-    let rows = pools.query(TABLE_RIGHTS, &[&shape.oid, &filled]).await?;
+pub async fn missing_rights(
+    pools: &Pools,
+    shape: &Shape,
+    filled: &[&str],
+    on_change: OnChange,
+) -> Result<Vec<String>, StoreError> {
+    let mut rows = pools.query(TABLE_RIGHTS, &[&shape.oid, &filled]).await?;
+    if on_change == OnChange::Replace {
+        rows.extend(pools.query(REPLACE_RIGHTS, &[&shape.oid, &Provenance::ObjectId.column()]).await?);
+    }
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Whether an index finds the rows of one object; without one, replacing an object reads the whole table.
+pub async fn has_object_index(pools: &Pools, shape: &Shape) -> Result<bool, StoreError> {
+    Ok(pools.query_one(OBJECT_INDEX, &[&shape.oid, &Provenance::ObjectId.column()]).await?.try_get(0)?)
 }
 
 const SERVER: &str = "-- inspect::server
@@ -109,6 +124,8 @@ const LEDGER_RIGHTS: &str = "-- inspect::ledger_rights
     SELECT format('%s on %I.%I', wanted.privilege, n.nspname, c.relname)
       FROM (VALUES ('objects', 'SELECT'), ('objects', 'INSERT'), ('objects', 'UPDATE'),
                    ('feeds', 'SELECT'), ('feeds', 'INSERT'), ('feeds', 'UPDATE'),
+                   ('duties', 'SELECT'), ('duties', 'INSERT'), ('duties', 'UPDATE'), ('duties', 'DELETE'),
+                   ('instances', 'SELECT'), ('instances', 'INSERT'), ('instances', 'UPDATE'), ('instances', 'DELETE'),
                    ('feed_status', 'SELECT'), ('schema_history', 'SELECT')) AS wanted (name, privilege)
       JOIN pg_namespace n ON n.nspname = 'keyfall'
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
@@ -133,3 +150,20 @@ const TABLE_RIGHTS: &str = "-- inspect::table_rights
      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'a'
        AND d.refobjid = $1 AND a.atthasdef AND a.attname <> ALL ($2)
        AND NOT has_sequence_privilege(s.oid, 'USAGE')";
+
+/// Deleting by a condition reads the column it names.
+const REPLACE_RIGHTS: &str = "-- inspect::replace_rights
+    SELECT format('DELETE on %I.%I', n.nspname, c.relname)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = $1 AND NOT has_table_privilege(c.oid, 'DELETE')
+    UNION ALL
+    SELECT format('SELECT (%I) on %I.%I', a.attname, n.nspname, c.relname)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $2 AND NOT a.attisdropped
+     WHERE c.oid = $1 AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')";
+
+/// Whole and valid, and the column leads it.
+const OBJECT_INDEX: &str = "-- inspect::object_index
+    SELECT EXISTS (SELECT 1 FROM pg_index i
+                     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                    WHERE i.indrelid = $1 AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL)";

@@ -3,15 +3,21 @@
 //! Each transition is one function with one UPDATE that names the state it expects; the caller learns how many rows
 //! changed. Leases and delays are compared with the database's clock only.
 
+pub mod changed;
 mod choose;
 mod discovered;
 mod disposals;
+mod duties;
 mod feeds;
+mod instances;
 mod leases;
 mod notifications;
 mod operate;
 mod outcomes;
 mod reads;
+mod reconciled;
+mod slots;
+mod walk;
 
 use tokio_postgres::types::ToSql;
 
@@ -23,10 +29,15 @@ use super::pool::Pools;
 pub use choose::Chosen;
 pub use discovered::{Found, Recorded};
 pub use disposals::{Disposed, Loaded};
-pub use feeds::{FeedPause, SeriesPosition};
+pub use duties::{Beat, Granted};
+pub use feeds::{FeedPause, PollStart, SeriesPosition, Sweeps};
+pub use instances::InstanceRow;
 pub use leases::LeaseLimits;
 pub use outcomes::Settlement;
 pub use reads::{FeedCounts, FeedGauges, ObjectFilter, ObjectRow, OpenWork};
+pub use reconciled::Reconciliation;
+pub use slots::SeriesSpan;
+pub use walk::{Entry, Place};
 
 /// Access to the ledger.
 #[derive(Clone)]

@@ -99,6 +99,8 @@ table! {
         "Attempts on objects that ended, by outcome; an object that is tried again counts once per attempt.";
     OBJECTS_SKIPPED: Counter "objects_skipped_total" Count ["feed", "reason"]
         "Objects deliberately not loaded, by reason.";
+    DUPLICATES: Counter "duplicates_total" Count ["feed", "outcome"]
+        "Objects with the same bytes as one that was loaded before under another key, by what became of them.";
     ROWS: Counter "rows_total" Count ["feed", "outcome"]
         "Rows of committed objects: read is the sum of loaded, rejected and filtered.";
     READ_BYTES: Counter "read_bytes_total" Bytes ["feed"]
@@ -123,6 +125,8 @@ table! {
         "Objects found only after the frontier had passed their time, by the channel that found them.";
     LATENESS: Histogram "lateness_seconds" Seconds ["feed"]
         "How far behind the frontier late objects were.";
+    LOOKBACK: Gauge "lookback_seconds" Seconds ["feed"]
+        "How far before the frontier this instance's last look-back began; absent before the first.";
     LEASES_IN_FLIGHT: Gauge "leases_in_flight" Count []
         "Objects this instance holds a lease on.";
     IN_FLIGHT_BYTES: Gauge "in_flight_bytes" Bytes []
@@ -161,6 +165,12 @@ table! {
         "Loaded objects whose disposal is not done yet. From the ledger.";
     FEED_PAUSED: Gauge "feed_paused" Count ["feed"]
         "1 where the feed is paused, by an operator or by an error that needs one. From the ledger.";
+    MISSING_SLOTS: Gauge "missing_slots" Count ["feed"]
+        "Spans of the feed's cadence in which no object came, 0 where it has none. From the ledger, once a minute.";
+    RECONCILED_TIMESTAMP: Gauge "reconciled_timestamp_seconds" Seconds ["feed"]
+        "When the whole feed was reconciled last, since 1970; 0 before the first time. From the ledger, once a minute.";
+    RECONCILE_DIFFERENCES: Gauge "reconcile_differences" Count ["feed"]
+        "Objects that were not as they should be when the whole feed was reconciled last. From the ledger, once a minute.";
 }
 
 /// The metric of this name.

@@ -4,6 +4,7 @@ mod answers;
 mod between;
 mod capacity;
 mod crash;
+mod duties;
 mod errands;
 mod frozen;
 mod instances;
@@ -20,6 +21,7 @@ mod signals;
 mod soak;
 mod storm;
 mod targets;
+mod versions;
 
 use crate::case::Case;
 
@@ -39,6 +41,8 @@ pub(crate) fn all() -> Vec<Case> {
         local::cases(),
         queue::cases(),
         instances::cases(),
+        versions::cases(),
+        duties::cases(),
         operator::cases(),
         targets::cases(),
         reload::cases(),

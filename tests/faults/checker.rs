@@ -146,8 +146,10 @@ async fn counters(lab: &Lab, programs: &[&mut Keyfall]) -> Option<String> {
 }
 
 async fn counters_now(lab: &Lab, programs: &[&mut Keyfall]) -> Option<String> {
-    let loaded =
-        lab.count("SELECT coalesce(sum(rows_loaded), 0)::bigint FROM keyfall.objects WHERE state = 'loaded'").await;
+    // Rows of what was replaced since were loaded as well.
+    let sql = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM keyfall.objects
+                WHERE state = 'loaded' OR state = 'superseded' AND loaded_at IS NOT NULL";
+    let loaded = lab.count(sql).await;
     let mut counted = 0.0;
     for program in programs.iter().filter(|program| program.is_running()) {
         match program.metric("keyfall_rows_total", "outcome=\"loaded\"").await {

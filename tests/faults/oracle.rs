@@ -23,7 +23,7 @@ pub(crate) enum Fate {
     Loaded,
     /// None of its rows is there; the ledger says `quarantined`.
     Quarantined,
-    /// Replaced or removed before it was read; none of its rows is there. The ledger may never have seen it.
+    /// Not to be loaded, or loaded and replaced since; none of its rows is there. The ledger may never have seen it.
     Unread,
 }
 
@@ -65,6 +65,13 @@ impl Oracle {
     pub(crate) fn displace(&mut self, key: &str) {
         if let Some(version) = self.newest.get(key).and_then(|place| self.versions.get_mut(*place)) {
             version.is_displaced = true;
+        }
+    }
+
+    /// Notes that no version put under this key so far may have a row in the end.
+    pub(crate) fn outdate(&mut self, key: &str) {
+        for version in self.versions.iter_mut().filter(|version| version.key == key) {
+            version.fate = Fate::Unread;
         }
     }
 

@@ -4,7 +4,7 @@
 use keyfall::config::Sources;
 use keyfall::domain::lease::Lease;
 use keyfall::store::catalog::Catalog;
-use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts};
+use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts, Terms};
 use keyfall::store::ledger::{LeaseLimits, Ledger};
 use keyfall::store::pool::Pools;
 use keyfall::{app, config};
@@ -72,8 +72,12 @@ enum Ending {
     Dropped,
 }
 
+fn terms(disposal: &'static str) -> Terms<'static> {
+    Terms { disposal, fingerprint: "", duplicates: true }
+}
+
 fn counts(lease: &Lease) -> [LoadedCounts; 1] {
-    [LoadedCounts { id: lease.object.id, token: lease.token, rows: 1, bytes: 12, sha256: vec![0; 32] }]
+    [LoadedCounts { id: lease.object.id, token: lease.token, rows: 1, bytes: 12, sha256: vec![0; 32], twin: None }]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +85,7 @@ async fn a_load_in_order_is_loaded_by_the_read_back() {
     let bench = Bench::new().await;
     let lease = bench.lease("a").await;
     let load = bench.copied(&lease, Ending::InOrder).await;
-    load.commit(&counts(&lease), "none", "").await.expect("the commit");
+    load.commit(&counts(&lease), terms("none")).await.expect("the commit");
     assert_eq!(bench.ledger.loaded_among(&[(lease.object.id, lease.token)]).await.expect("a read-back").len(), 1);
     assert_eq!(bench.lab.count("SELECT count(*) FROM items").await, 1);
 }
@@ -91,7 +95,7 @@ async fn a_transaction_aborted_by_a_dropped_copy_cannot_be_committed_as_loaded()
     let bench = Bench::new().await;
     let lease = bench.lease("a").await;
     let load = bench.copied(&lease, Ending::Dropped).await;
-    let outcome = load.commit(&counts(&lease), "pending", "").await;
+    let outcome = load.commit(&counts(&lease), terms("pending")).await;
     assert!(outcome.is_err(), "the fence ran in an aborted transaction");
     bench.assert_nothing_loaded(&lease).await;
 }
@@ -104,13 +108,13 @@ async fn a_load_whose_lease_passed_on_is_rolled_back_by_the_fence() {
     bench.lab.execute("UPDATE keyfall.objects SET lease_expires_at = now() - interval '1 s'").await;
     assert_eq!(bench.ledger.expire_leases().await.expect("expired leases"), 1);
     let lease = bench.lease("quick").await;
-    let error = late.commit(&counts(&lost), "pending", "").await.expect_err("the fence finds no row");
+    let error = late.commit(&counts(&lost), terms("pending")).await.expect_err("the fence finds no row");
     assert_eq!(error.code(), "E-LEASE-LOST");
     bench.assert_nothing_loaded(&lost).await;
 
     // The new owner never waited for the old one's session.
     let load = bench.copied(&lease, Ending::InOrder).await;
-    load.commit(&counts(&lease), "none", "").await.expect("the commit");
+    load.commit(&counts(&lease), terms("none")).await.expect("the commit");
     assert_eq!(bench.lab.texts("SELECT lease_owner FROM keyfall.objects WHERE state = 'loaded'").await, ["quick"]);
     assert_eq!(bench.lab.count("SELECT count(*) FROM items").await, 1);
 }

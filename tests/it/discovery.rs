@@ -75,22 +75,101 @@ async fn a_key_from_the_future_does_not_blind_the_polls() {
     lab.assert_items(12, 3).await;
 }
 
+/// Counts polls where they are written down.
+const COUNT_POLLS: &str = "
+    CREATE SEQUENCE polls;
+    CREATE FUNCTION polled() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM nextval('public.polls'); RETURN NULL; END $$;
+    CREATE TRIGGER polled AFTER UPDATE ON keyfall.feeds FOR EACH ROW
+        WHEN (old.last_poll_at IS DISTINCT FROM new.last_poll_at) EXECUTE FUNCTION polled()";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_tip_poll_costs_one_list_call_whatever_the_bucket_holds() {
+async fn an_idle_poll_costs_one_list_call_whatever_the_bucket_holds() {
     let lab = Lab::with_items().await;
-    lab.put_items(0..2500, 1);
-    let engine = lab.engine(ITEMS, &[]).await;
+    // Not in the first hour of a day: its keys sort after `0-`, which is how a key without padding may begin.
+    lab.put_items(7200..9700, 1);
+    let engine = lab.engine(&with("poll_interval_max = \"200ms\""), &[]).await;
     lab.until_objects("loaded", "none", 2500).await;
-    let poll = "SELECT count(*) FROM keyfall.feeds WHERE last_poll_at > now() - interval '100 ms'";
-    let mut calls = Vec::new();
-    for _ in 0..3 {
-        until("a poll is over", async || lab.count(poll).await == 1).await;
-        lab.s3.clear_log();
-        until("the next poll is over", async || lab.s3.log().iter().any(|entry| entry.status != 0)).await;
-        calls.push(lab.s3.log().len());
-    }
+    let begun = "SELECT count(*) FROM keyfall.feeds WHERE last_poll_at > last_sweep_at";
+    lab.until_count(begun, 1).await;
+    lab.execute(COUNT_POLLS).await;
+    lab.s3.clear_log();
+    lab.until_count("SELECT count(*) FROM polls WHERE last_value >= 10", 1).await;
     engine.drain().await;
-    assert!(calls.iter().all(|calls| *calls <= 2), "{calls:?} LIST calls between two looks");
+    let polls = lab.count("SELECT last_value FROM polls").await;
+    let log = lab.s3.log();
+    assert!(log.iter().all(|entry| entry.op == Operation::ListObjects), "{log:?}");
+    // One may have been under way when counting began, and one at the end.
+    let calls = i64::try_from(log.len()).expect("few");
+    assert!((calls - polls).abs() <= 1, "{calls} LIST calls by {polls} polls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn polls_come_the_more_seldom_the_longer_nothing_came_and_often_again_after_a_find() {
+    let lab = Lab::with_items().await;
+    lab.put_items(0..1, 1);
+    let engine = lab.engine(&with("poll_interval_max = \"5s\"\nlookback_interval = \"1h\""), &[]).await;
+    lab.until_objects("loaded", "none", 1).await;
+    let lists = || lab.s3.log().iter().filter(|entry| entry.op == Operation::ListObjects).count();
+    // Nothing was found for a minute, as far as the ledger knows: the interval is at its longest.
+    lab.execute("UPDATE keyfall.feeds SET last_found_at = now() - interval '1 min'").await;
+    let polled = "SELECT count(*) FROM keyfall.feeds WHERE last_poll_at > last_found_at + interval '1 min'";
+    lab.until_count(polled, 1).await;
+    let (begun, before) = (std::time::Instant::now(), lists());
+    until("the next poll", async || lists() > before).await;
+    let waited = begun.elapsed();
+    assert!(waited > std::time::Duration::from_secs(3), "polled again after {waited:?}");
+    // Somebody found something, whoever it was: short again from the next poll on.
+    lab.put_items(1..2, 1);
+    lab.until_objects("loaded", "none", 2).await;
+    let (begun, before) = (std::time::Instant::now(), lists());
+    until("three more polls", async || lists() >= before + 3).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "three polls took {:?}", begun.elapsed());
+    engine.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_look_back_follows_the_lateness_that_any_channel_saw() {
+    let lab = Lab::with_items().await;
+    lab.put_items(7200..7210, 1);
+    let feeds = with("lookback = \"10s\"\nlookback_max = \"1h\"\nlookback_interval = \"300ms\"");
+    let engine = lab.engine(&feeds, &[]).await;
+    lab.until_objects("loaded", "none", 10).await;
+    let late = "SELECT count(*) FROM keyfall.objects WHERE late_seconds IS NOT NULL";
+    assert_eq!(lab.count(late).await, 0, "nothing is late for a feed that was never swept before");
+    // Ten minutes late, and far behind the look-back: a sweep on an operator's word finds it.
+    lab.put_items(7209 - 600..7210 - 600, 1);
+    assert_eq!(crate::scale::discover(&lab, &feeds).await, (11, 1));
+    let found =
+        "SELECT discovered_by || ' ' || late_seconds FROM keyfall.objects WHERE late_seconds IS NOT NULL ORDER BY id";
+    assert_eq!(lab.texts(found).await, ["sweep 600"]);
+    // Twice of that is within reach from now on.
+    lab.put_items(7209 - 1190..7210 - 1190, 1);
+    lab.until_objects("loaded", "none", 12).await;
+    assert_eq!(lab.texts(found).await, ["sweep 600", "poll 1190"]);
+    engine.drain().await;
+    lab.assert_items(12, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn polls_that_begin_after_a_long_pause_make_a_sweep_due_whoever_does_it() {
+    let lab = Lab::with_items().await;
+    lab.put_items(3600..3610, 1);
+    let feeds = with("lookback = \"1h\"");
+    let first = lab.engine(&feeds, &[]).await;
+    lab.until_objects("loaded", "none", 10).await;
+    first.drain().await;
+    lab.execute(
+        "UPDATE keyfall.feeds SET last_poll_at = now() - interval '2 h', last_sweep_at = now() - interval '3 h'",
+    )
+    .await;
+    // A day late, and nobody polled for longer than the look-back: only a sweep can find it.
+    lab.s3.put(BUCKET, "items/2024-04-30-00-00-00.csv", item_body(1, 1));
+    let second = lab.engine(&feeds, &[]).await;
+    lab.until_objects("loaded", "none", 11).await;
+    second.drain().await;
+    assert_eq!(lab.texts(FOUND_BY).await, ["sweep loaded"]);
+    assert_eq!(lab.count("SELECT count(*) FROM keyfall.feeds WHERE poll_gap_at < last_sweep_at").await, 1);
 }
 
 /// Seconds without leading zeros, as real producers write them: most keys sort elsewhere than they belong.

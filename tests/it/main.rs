@@ -11,10 +11,12 @@
 )]
 
 mod bodies;
+mod changed;
 mod commit;
 mod corpus;
 mod discovery;
 mod disposal;
+mod duplicates;
 mod hostile;
 mod instances;
 mod kill;
@@ -22,13 +24,17 @@ mod leases;
 mod ledger;
 mod lifecycle;
 mod loads;
+mod migration;
 mod notifications;
+mod plan;
 mod policy;
 mod privileges;
 mod realdata;
+mod reconcile;
 mod replaced;
 mod scale;
 mod secrets;
+mod slots;
 mod support;
 mod targets;
 mod tls;

@@ -15,7 +15,7 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 8] = [
+const PUT_TOGETHER: [(&str, &str, &str); 9] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look", "{right}"),
@@ -28,20 +28,25 @@ const PUT_TOGETHER: [(&str, &str, &str); 8] = [
     ("src/store/copy.rs", "begin_sql", "{table} {FINGERPRINT} {oid} {held}"),
     // Quoted table; quoted columns; one of two words.
     ("src/store/copy.rs", "copy_sql", "{} {} {format}"),
+    // Quoted table; quoted column.
+    ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
     // A constant number.
     ("src/store/migrate.rs", "migrate", "{LOCK}"),
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 12] = [
+const SENT: [(&str, &str, &str); 14] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
+    // `&'static str`: no text made at run time fits.
+    ("src/store/copy.rs", "ask", "&statement"),
+    ("src/store/copy.rs", "ask", "sql"),
     ("src/store/copy.rs", "begin", "&sql"),
-    ("src/store/copy.rs", "commit", "&fence"),
     ("src/store/copy.rs", "copy", "&sql"),
     ("src/store/copy.rs", "copy", "&statement"),
+    ("src/store/copy/versions.rs", "delete_others", "&sql"),
+    ("src/store/copy/versions.rs", "delete_others", "&statement"),
     // `&'static str`: no text made at run time fits.
     ("src/store/ledger.rs", "query", "sql"),
-    ("src/store/ledger/feeds.rs", "seconds_since", "sql"),
     ("src/store/migrate.rs", "migrate", "&lock"),
     // Whoever calls these two is looked at himself.
     ("src/store/pool.rs", "query", "&statement"),

@@ -15,6 +15,7 @@ use crate::config::bounds::{self, to_usize};
 use crate::config::report::{Report, nearest};
 use crate::config::value::{Count, GIB, Size, Span, Texts};
 use crate::domain::feed::FeedName;
+use crate::domain::moment;
 use crate::domain::pattern::KeyPattern;
 
 /// The shortest poll: a LIST call each, ten a second are money and throttling enough.
@@ -291,8 +292,7 @@ impl Checker<'_> {
             self.problem("start_from", "\"now\" would move with every start", "write today's date or time instead");
             return None;
         }
-        let date = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(zone.cloned()?).ok();
-        let time = text.parse::<Timestamp>().ok().or_else(|| Some(date()?.timestamp()));
+        let time = moment::parse(text, zone.unwrap_or(&TimeZone::UTC));
         if time.is_none() && zone.is_some() {
             let advice = "write a time with its offset such as 2024-01-01T00:00:00Z, or a date such as 2024-01-01";
             self.problem("start_from", format!("{text:?} is no time"), advice);

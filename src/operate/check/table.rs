@@ -1,6 +1,6 @@
 //! A feed's target table: there, loadable, with the columns that the mapping names, and ours to write.
 
-use crate::config::feed::{Feed, Source};
+use crate::config::feed::{Feed, OnChange, Source};
 use crate::operate::lookup::nearest;
 use crate::store::catalog::{Column, Shape, read_shape};
 use crate::store::encode::ColumnType;
@@ -15,7 +15,8 @@ pub(super) async fn look(feed: &Feed, pools: &Pools) -> Vec<Finding> {
         Err(error) => return vec![database::failed(&path(feed, "table"), &error)],
     };
     let mut findings = about_columns(feed, &shape);
-    let rights = inspect::missing_rights(pools, &shape, &filled(feed, &shape)).await;
+    findings.extend(about_provenance(feed, &shape, pools).await);
+    let rights = inspect::missing_rights(pools, &shape, &filled(feed, &shape), feed.on_change).await;
     match rights {
         Ok(missing) => findings.extend(missing.iter().map(|right| {
             let (detail, advice) = (format!("the role lacks {right}"), format!("GRANT {right} TO the role"));
@@ -24,6 +25,26 @@ pub(super) async fn look(feed: &Feed, pools: &Pools) -> Vec<Finding> {
         Err(error) => findings.push(database::failed(&path(feed, "table"), &error)),
     }
     findings
+}
+
+/// Whether the provenance columns fit, and what replacing would cost.
+async fn about_provenance(feed: &Feed, shape: &Shape, pools: &Pools) -> Option<Finding> {
+    if let Err(error) = shape.refuse_provenance(feed) {
+        return Some(database::failed(&path(feed, "table"), &error));
+    }
+    if feed.on_change != OnChange::Replace {
+        return None;
+    }
+    match inspect::has_object_index(pools, shape).await {
+        Ok(true) => None,
+        Ok(false) => Some(Finding::warn(
+            Area::Database,
+            path(feed, "on_change"),
+            format!("no index on _object_id of {}: replacing an object reads the whole table", feed.table),
+            "CREATE INDEX ON the table (_object_id)",
+        )),
+        Err(error) => Some(database::failed(&path(feed, "on_change"), &error)),
+    }
 }
 
 /// In place of findings where there is no database to ask.
@@ -82,7 +103,7 @@ fn text_columns(feed: &Feed, shape: &Shape) -> Option<String> {
 }
 
 fn missing_column(feed: &Feed, shape: &Shape, (name, source): &(String, Source)) -> Option<Finding> {
-    if shape.columns.iter().any(|column| column.name == *name) {
+    if shape.column(name).is_some() {
         return None;
     }
     let field = match source {

@@ -5,7 +5,7 @@ use csv_async::ByteRecord;
 
 use crate::config::feed::{Feed, Mapping, Source, Unknown};
 use crate::domain::record::{BadRecord, Position};
-use crate::store::catalog::{Column, OBJECT_ID_COLUMN, RECORD_NO_COLUMN, Shape};
+use crate::store::catalog::{Column, Provenance, Shape};
 use crate::store::copy::{CopyFormat, CopyTarget};
 use crate::store::encode;
 
@@ -108,15 +108,17 @@ impl<'a> Plan<'a> {
             return Err(if by_header { DecodeError::Header(told) } else { DecodeError::Target(told) });
         }
         let binary = cells.iter().all(|cell| cell.column.kind.is_binary());
-        let width = cells.len() + usize::from(shape.has_object_id) + usize::from(shape.has_record_no);
+        let (has_object_id, has_record_no) =
+            (shape.fills(Provenance::ObjectId, &feed.mapping), shape.fills(Provenance::RecordNo, &feed.mapping));
+        let width = cells.len() + usize::from(has_object_id) + usize::from(has_record_no);
         Ok(Self {
             // PostgreSQL's own limit is 1600 columns.
             tuple_width: u16::try_from(width).unwrap_or(u16::MAX),
             cells,
             mapping: &feed.mapping,
             format: if binary { CopyFormat::Binary } else { CopyFormat::Text },
-            object_id: shape.has_object_id.then_some(object_id),
-            record_no: shape.has_record_no,
+            object_id: has_object_id.then_some(object_id),
+            record_no: has_record_no,
             fields,
         })
     }
@@ -124,8 +126,8 @@ impl<'a> Plan<'a> {
     /// Columns and encoding for COPY.
     pub fn target(&self) -> CopyTarget {
         let mut columns: Vec<String> = self.cells.iter().map(|cell| cell.column.name.clone()).collect();
-        columns.extend(self.object_id.map(|_| OBJECT_ID_COLUMN.to_owned()));
-        columns.extend(self.record_no.then(|| RECORD_NO_COLUMN.to_owned()));
+        columns.extend(self.object_id.map(|_| Provenance::ObjectId.column().to_owned()));
+        columns.extend(self.record_no.then(|| Provenance::RecordNo.column().to_owned()));
         CopyTarget { columns, format: self.format }
     }
 
@@ -271,8 +273,7 @@ fn listed(names: &[String]) -> String {
 }
 
 fn column_of(shape: &Shape, name: &str) -> Result<Column, DecodeError> {
-    let found = shape.columns.iter().find(|column| column.name == name);
-    found.cloned().ok_or_else(|| {
+    shape.column(name).cloned().ok_or_else(|| {
         DecodeError::Target(format!("the feed maps a column {name:?}, which table {} does not have", shape.table))
     })
 }

@@ -1,4 +1,4 @@
-//! Where listings begin, and when a sweep is due. Pure: the properties in `discover/tests.rs` run it on random
+//! Where listings begin, and when the next one is due. Pure: the properties in `discover/tests.rs` run it on random
 //! histories.
 //!
 //! Every bound follows from what the ledger says at that moment, and the pattern's [`KeyPattern::lower_bound`] leaves
@@ -13,15 +13,15 @@ use jiff::Timestamp;
 
 use crate::config::feed::Feed;
 use crate::domain::pattern::KeyPattern;
-use crate::store::ledger::SeriesPosition;
+use crate::store::ledger::{SeriesPosition, Sweeps};
 
 /// How far back a poll looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// From the newest key known.
     Tip,
-    /// From before the frontier.
-    LookBack,
+    /// From so long before the frontier.
+    LookBack(Duration),
 }
 
 /// Frontier of each series when its last look-back began, or when it was first seen.
@@ -49,11 +49,11 @@ pub(super) fn poll(
 ) -> Range {
     let from = match reach {
         Reach::Tip => position.newest,
-        Reach::LookBack => {
+        Reach::LookBack(distance) => {
             let before = before.get(&position.series).copied();
             let frontier = position.frontier().map(|now| before.map_or(now, |before| before.min(now)));
             // A time too early to subtract from lists the whole series: more, never less.
-            frontier.and_then(|time| time.checked_sub(feed.lookback).ok())
+            frontier.and_then(|time| time.checked_sub(distance).ok())
         }
     };
     let start_after = from.or(feed.start_from).map(|from| pattern.lower_bound(&position.series, from));
@@ -66,7 +66,7 @@ pub(super) fn poll(
 pub(super) fn remember(before: &mut Frontiers, reach: Reach, position: &SeriesPosition) {
     let Some(frontier) = position.frontier() else { return };
     let known = before.entry(position.series.clone()).or_insert(frontier);
-    if reach == Reach::LookBack {
+    if matches!(reach, Reach::LookBack(_)) {
         *known = frontier;
     }
 }
@@ -82,20 +82,31 @@ pub(super) fn everything(feed: &Feed) -> Range {
     Range { prefix: feed.prefix.clone(), start_after }
 }
 
-/// Seconds since the feed's last sweep and poll, by the ledger; none before the first.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Looks {
-    pub(super) since_sweep: Option<f64>,
-    pub(super) since_poll: Option<f64>,
-}
-
-/// How long the next sweep can wait; `None` where it is due now: never swept, interval over, or, at the first look
-/// after a start, nothing polled for longer than the look-back covers.
-pub(super) fn until_sweep(feed: &Feed, first_look: bool, looks: Looks) -> Option<Duration> {
-    let lookback = feed.lookback.as_secs_f64();
-    if first_look && looks.since_poll.is_none_or(|seconds| seconds > lookback) {
+/// How long the next sweep can wait; `None` where it is due now: never swept, interval over, or, after polls had ceased
+/// for longer than a look-back covers, none ended since.
+pub(super) fn until_sweep(interval: Duration, sweeps: Sweeps) -> Option<Duration> {
+    if sweeps.gap {
         return None;
     }
-    let left = feed.sweep_interval.as_secs_f64() - looks.since_sweep?;
+    let left = interval.as_secs_f64() - sweeps.seconds_since?;
     Duration::try_from_secs_f64(left).ok().filter(|left| !left.is_zero())
+}
+
+/// Share of the time since the last find that a poll may wait: what comes then is found at most a tenth later than it
+/// would have been awaited anyway, and a feed that is idle for ten minutes costs a tenth of the calls.
+const PATIENCE: u32 = 10;
+
+/// How long the next tip poll can wait when something new was last found so long ago, by anybody.
+pub(super) fn until_poll(feed: &Feed, since_found: Duration) -> Duration {
+    (since_found / PATIENCE).clamp(feed.poll_interval, feed.poll_interval_max.max(feed.poll_interval))
+}
+
+/// How far before the frontier a look-back begins, by the observed lateness in seconds: twice of it, so that an object
+/// somewhat later than all before is found as well, within what the configuration allows.
+pub(super) fn lookback(feed: &Feed, lateness: Option<f64>) -> Duration {
+    let wanted = lateness.map_or(Duration::ZERO, |seconds| {
+        // More than a duration can hold is more than the configuration allows.
+        Duration::try_from_secs_f64(seconds * 2.0).unwrap_or(Duration::MAX)
+    });
+    wanted.clamp(feed.lookback, feed.lookback_max.max(feed.lookback))
 }

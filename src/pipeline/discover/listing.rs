@@ -3,17 +3,16 @@
 //! One page is in memory at a time, whatever the bucket holds; the first objects are loadable as soon as the first page
 //! is committed.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::domain::object;
 use crate::domain::ports::{ListPage, ListRequest};
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Point};
+use crate::pipeline::duties::Leave;
+use crate::store::ledger::changed::{CODE, advice};
 use crate::store::ledger::{Found, Recorded};
-use crate::telemetry::metrics::{self, Outcome, Stage};
+use crate::telemetry::metrics::{self, ObjectOutcome, Outcome, Stage};
 
 use super::bound::Range;
 use super::select::judge;
@@ -40,19 +39,19 @@ impl Listed {
 }
 
 impl Discoverer {
-    /// Lists one prefix from a bound to its end.
+    /// Lists one prefix from a bound to its end, or to the page at which the leave is over.
     pub(super) async fn list(
         &self,
         range: Range,
         channel: Channel,
-        stop: &CancellationToken,
+        leave: &Leave<'_>,
     ) -> Result<Listed, DiscoverError> {
         let mut listed = Listed::default();
         let Range { prefix, start_after } = range;
         let mut request = ListRequest { prefix, start_after, delimiter: None, token: None };
         let mut page = self.page(&request, channel).await?;
         loop {
-            if stop.is_cancelled() {
+            if leave.is_over() {
                 return Err(DiscoverError::Stopped);
             }
             listed.calls += 1;
@@ -97,7 +96,7 @@ impl Discoverer {
         if recorded.to_load() > 0 {
             self.wake.notify_one();
             // The others look by themselves within a second; failing to wake them is no failure.
-            if let Err(error) = self.ledger.ring().await {
+            if let Err(error) = self.ledger.announce(&self.feed.name).await {
                 tracing::debug!(feed = %self.feed.name, error = %error, "other instances were not woken");
             }
         }
@@ -106,11 +105,15 @@ impl Discoverer {
 
     fn count(&self, recorded: &Recorded, channel: Channel) {
         metrics::objects_discovered(&self.feed.name, channel, recorded.to_load());
-        // During the very first sweep nothing is late: there is nothing it could be late for.
-        if self.settled.load(Ordering::Relaxed) {
-            for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
-                metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
-            }
+        for seconds in recorded.new.iter().filter(|seconds| **seconds > 0.0) {
+            metrics::late_object(&self.feed.name, channel, Duration::from_secs_f64(*seconds));
+        }
+        for _ in 0..recorded.quarantined {
+            metrics::object(&self.feed.name, ObjectOutcome::Quarantined);
+        }
+        if recorded.quarantined > 0 {
+            tracing::error!(feed = %self.feed.name, objects = recorded.quarantined, error.code = CODE,
+                advice = advice(self.feed.on_change), "quarantined: other content was loaded from their keys before");
         }
         for reason in &recorded.skipped {
             metrics::objects_skipped(&self.feed.name, *reason, 1);

@@ -1,75 +1,156 @@
 //! Polling: from the newest key time often, from behind the frontier now and then.
 //!
-//! The tip poll costs one LIST call when nothing is new, however many objects the bucket holds. The look-back poll
-//! begins before the frontier, which open objects hold back, so it never starts past a key that is not terminal.
+//! The tip poll costs one LIST call when nothing is new, however many objects the bucket holds, and comes the more seldom
+//! the longer nothing came. The look-back poll begins before the frontier, which open objects hold back, so it never
+//! starts past a key that is not terminal; how far before follows how late objects were.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::backoff;
+use crate::domain::duty::Duty;
 use crate::domain::pattern::KeyPattern;
 use crate::domain::ports::ListRequest;
 use crate::domain::state::Channel;
 use crate::failpoint::{self, Point};
+use crate::pipeline::duties::{Duties, Leave};
 use crate::telemetry::metrics;
 
 use super::bound::{self, Frontiers, Reach};
 use super::listing::Listed;
-use super::{DiscoverError, Discoverer};
+use super::{DiscoverError, Discoverer, REFUSALS};
 
 /// Longest pause after failed polls.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// How often the ledger is asked for the end of the first sweep, where another instance does it.
+const SWEEP_LOOK: Duration = Duration::from_secs(1);
+
 /// A notification that is not here after so long counts as missed: S3 sends most within seconds, some within a minute.
 const NOTIFICATION_GRACE: Duration = Duration::from_mins(2);
 
+/// What polls remember while they are this instance's duty. Whoever takes the duty over begins with nothing, as after a
+/// start: his first look-back is shorter, and the ledger tells him whether a sweep is due.
+struct Memory {
+    before: Frontiers,
+    lookback: Duration,
+    next_look_back: Instant,
+}
+
 impl Discoverer {
-    pub(super) async fn run_polls(&self, stop: &CancellationToken, swept: &CancellationToken) {
-        tokio::select! { () = stop.cancelled() => return, () = swept.cancelled() => {} }
-        let mut failures = 0;
-        let mut before = Frontiers::new();
-        let mut next_look_back = Instant::now() + self.feed.lookback_interval;
+    pub(super) async fn run_polls(&self, duties: &Duties, stop: &CancellationToken) {
         loop {
-            let reach = if Instant::now() >= next_look_back { Reach::LookBack } else { Reach::Tip };
-            let pause = match self.poll(reach, &mut before, stop).await {
-                Ok(_) => {
-                    failures = 0;
-                    if reach == Reach::LookBack {
-                        next_look_back = Instant::now() + self.feed.lookback_interval;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = duties.given(&self.feed.name, Duty::Poll) => {}
+            }
+            let leave = Leave::while_held(duties, &self.feed.name, Duty::Poll, stop);
+            self.until_swept(&leave).await;
+            self.poll_while(&leave).await;
+            // What kept us from listing is no trouble of the feed while another lists it.
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Without a first sweep there is no position to poll from: the poll would list everything a second time.
+    async fn until_swept(&self, leave: &Leave<'_>) {
+        let mut failures = 0;
+        while !leave.is_over() {
+            let pause = match self.ledger.begin_polls(&self.feed.name, self.feed.lookback).await {
+                Ok(start) => {
+                    if start.gap {
+                        self.gap.notify_one();
                     }
-                    self.feed.poll_interval
+                    if start.swept {
+                        return;
+                    }
+                    SWEEP_LOOK
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.report(&error.into(), failures);
+                    backoff::delay(failures, SWEEP_LOOK, LONGEST_PAUSE, fastrand::f64())
+                }
+            };
+            tokio::select! {
+                () = self.swept.notified() => {}
+                () = leave.rest_until(Instant::now() + pause) => {}
+            }
+        }
+    }
+
+    async fn poll_while(&self, leave: &Leave<'_>) {
+        let mut failures = 0;
+        let mut memory = Memory {
+            before: Frontiers::new(),
+            lookback: self.feed.lookback,
+            next_look_back: Instant::now() + self.feed.lookback_interval,
+        };
+        while !leave.is_over() {
+            let until = match self.poll_next(&mut memory, leave).await {
+                Ok(pause) => {
+                    failures = 0;
+                    // An idle feed's long pause must not make look-backs rarer than they are meant to be.
+                    memory.next_look_back.min(Instant::now() + pause)
                 }
                 Err(DiscoverError::Stopped) => return,
                 Err(error) => {
                     failures += 1;
                     self.report(&error, failures);
-                    backoff::delay(failures, self.feed.poll_interval, LONGEST_PAUSE, fastrand::f64())
+                    let pause = backoff::delay(failures, self.feed.poll_interval, LONGEST_PAUSE, fastrand::f64());
+                    Instant::now() + pause
                 }
             };
-            tokio::select! { () = stop.cancelled() => return, () = sleep_until(Instant::now() + pause) => {} }
+            leave.rest_until(until).await;
         }
     }
 
-    async fn poll(
-        &self,
-        reach: Reach,
-        before: &mut Frontiers,
-        stop: &CancellationToken,
-    ) -> Result<Listed, DiscoverError> {
+    /// One poll, with a look-back where it is time; answers how long the next one can wait.
+    async fn poll_next(&self, memory: &mut Memory, leave: &Leave<'_>) -> Result<Duration, DiscoverError> {
+        let reach = if Instant::now() < memory.next_look_back {
+            Reach::Tip
+        } else {
+            Reach::LookBack(self.measure_look_back(memory).await?)
+        };
+        let since_found = self.poll(reach, &mut memory.before, leave).await?;
+        if matches!(reach, Reach::LookBack(_)) {
+            memory.next_look_back = Instant::now() + self.feed.lookback_interval;
+        }
+        Ok(bound::until_poll(&self.feed, since_found))
+    }
+
+    /// How far to look back now, by what was observed.
+    async fn measure_look_back(&self, memory: &mut Memory) -> Result<Duration, DiscoverError> {
+        let lateness = self.ledger.lateness(&self.feed.name).await?;
+        let distance = bound::lookback(&self.feed, lateness);
+        metrics::lookback(&self.feed.name, distance);
+        // Every late object moves it a little; a tenth is worth a line.
+        if distance.abs_diff(memory.lookback) > memory.lookback / 10 {
+            tracing::info!(feed = %self.feed.name, lookback_s = distance.as_secs(), before_s = memory.lookback.as_secs(),
+                lateness_s = lateness, "the look-back follows the observed lateness");
+            memory.lookback = distance;
+        }
+        Ok(distance)
+    }
+
+    /// Answers how long ago anybody found something new.
+    async fn poll(&self, reach: Reach, before: &mut Frontiers, leave: &Leave<'_>) -> Result<Duration, DiscoverError> {
         let listed = match bound::timed(&self.feed) {
-            Some(pattern) => self.poll_series(pattern, reach, before, stop).await?,
-            None => self.list(bound::everything(&self.feed), Channel::Poll, stop).await?,
+            Some(pattern) => self.poll_series(pattern, reach, before, leave).await?,
+            None => self.list(bound::everything(&self.feed), Channel::Poll, leave).await?,
         };
         self.note(None);
-        self.ledger.note_poll(&self.feed.name).await?;
+        let since_found = self.ledger.note_poll(&self.feed.name).await?;
         self.give_up_notifications().await?;
         failpoint::reach(Point::DiscoverPolled).await?;
         if listed.new > 0 {
             tracing::debug!(feed = %self.feed.name, new = listed.new, calls = listed.calls, "discovered");
         }
-        Ok(listed)
+        Ok(since_found)
     }
 
     /// Counts what polls and sweeps found and no notification told of in time. A queue that is down misses them all.
@@ -90,13 +171,13 @@ impl Discoverer {
         pattern: &KeyPattern,
         reach: Reach,
         before: &mut Frontiers,
-        stop: &CancellationToken,
+        leave: &Leave<'_>,
     ) -> Result<Listed, DiscoverError> {
         let series = self.series(pattern).await?;
         let mut listed = Listed::default();
         for position in self.ledger.series_positions(&self.feed.name, &series).await? {
             let range = bound::poll(&self.feed, pattern, reach, &position, before);
-            listed.add(self.list(range, Channel::Poll, stop).await?);
+            listed.add(self.list(range, Channel::Poll, leave).await?);
             // As it was read before the listing: what arrived during it may have been missed.
             bound::remember(before, reach, &position);
         }
@@ -133,6 +214,9 @@ impl Discoverer {
     pub(super) fn report(&self, error: &DiscoverError, failures: u32) {
         match error {
             DiscoverError::S3(s3) => {
+                if failures >= REFUSALS {
+                    *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                }
                 self.note(Some(format!("bucket {:?} cannot be listed: {s3}; {}", self.feed.bucket, s3.advice())));
                 tracing::error!(feed = %self.feed.name, bucket = %self.feed.bucket, failures,
                 error.code = s3.code(), error = %s3, advice = s3.advice(), "the bucket cannot be listed");

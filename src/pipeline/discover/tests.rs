@@ -8,13 +8,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::bound::{self, Frontiers, Looks, Range, Reach};
+use super::bound::{self, Frontiers, Range, Reach};
 use super::judge;
 use crate::config::feed::Feed;
 use crate::domain::object::Listed;
 use crate::domain::pattern::KeyPattern;
 use crate::fuzzing::fixture;
-use crate::store::ledger::SeriesPosition;
+use crate::store::ledger::{SeriesPosition, Sweeps};
 
 const LOOKBACK: SignedDuration = SignedDuration::from_hours(1);
 
@@ -194,7 +194,7 @@ impl World {
                 self.upload(keys[usize::from(*which) % keys.len()].to_owned());
             }
             Op::Poll(pages) => self.poll(Reach::Tip, pages),
-            Op::LookBack(pages) => self.poll(Reach::LookBack, pages),
+            Op::LookBack(pages) => self.poll(Reach::LookBack(LOOKBACK.unsigned_abs()), pages),
             Op::Sweep(pages) => self.sweep(pages),
             Op::Finish(which) => self.set(*which, true),
             Op::Reopen(which) => self.set(*which, false),
@@ -302,7 +302,7 @@ impl World {
         self.knows("the tip was polled", &there, |object| {
             object.time.is_some_and(|time| newest(object).is_none_or(|newest| time >= newest))
         });
-        if reach == Reach::LookBack {
+        if matches!(reach, Reach::LookBack(_)) {
             self.knows("a look-back, late by what is known now", &there, |object| {
                 let late = object.time.zip(newest(object)).map(|(time, newest)| newest.duration_since(time));
                 object.time.is_some() && late.is_none_or(|late| late < LOOKBACK)
@@ -371,19 +371,87 @@ proptest! {
 
     #[test]
     fn a_sweep_is_due_when_anything_may_have_been_missed(
-        first_look: bool,
-        since_sweep in prop::option::of(0.0..200_000.0_f64),
-        since_poll in prop::option::of(0.0..8000.0_f64),
+        gap: bool,
+        seconds_since in prop::option::of(0.0..200_000.0_f64),
     ) {
-        let feed = Feed { lookback: LOOKBACK.unsigned_abs(), sweep_interval: Duration::from_hours(24), ..fixture::feed() };
-        let wait = bound::until_sweep(&feed, first_look, Looks { since_sweep, since_poll });
-        let slept = first_look && since_poll.is_none_or(|seconds| seconds > 3600.0);
-        let over = since_sweep.is_none_or(|seconds| seconds >= 86_400.0);
-        prop_assert_eq!(wait.is_none(), slept || over);
-        if let Some((wait, since)) = wait.zip(since_sweep) {
+        let wait = bound::until_sweep(Duration::from_hours(24), Sweeps { seconds_since, gap });
+        let over = seconds_since.is_none_or(|seconds| seconds >= 86_400.0);
+        prop_assert_eq!(wait.is_none(), gap || over);
+        if let Some((wait, since)) = wait.zip(seconds_since) {
             prop_assert!((wait.as_secs_f64() + since - 86_400.0).abs() < 0.001, "{:?} after {}", wait, since);
         }
     }
+
+    #[test]
+    fn polls_wait_for_a_tenth_of_the_time_since_the_last_find_within_their_bounds(
+        since in 0..10_000_u64, least in 1..20_u64, more in 0..100_u64,
+    ) {
+        let feed = Feed {
+            poll_interval: Duration::from_secs(least),
+            poll_interval_max: Duration::from_secs(least + more),
+            ..fixture::feed()
+        };
+        let wait = bound::until_poll(&feed, Duration::from_secs(since));
+        prop_assert!(wait >= feed.poll_interval && wait <= feed.poll_interval_max);
+        let tenth = Duration::from_millis(since * 100);
+        if wait > feed.poll_interval && wait < feed.poll_interval_max {
+            prop_assert_eq!(wait, tenth);
+        }
+        prop_assert!(wait <= feed.poll_interval || wait <= tenth);
+        prop_assert_eq!(bound::until_poll(&feed, Duration::ZERO), feed.poll_interval, "found: back to the shortest");
+    }
+
+    #[test]
+    fn the_look_back_reaches_twice_as_far_as_objects_were_late_within_its_bounds(
+        lateness in prop::option::of(0.0..1e9_f64), least in 1..100_000_u64, more in 0..100_000_u64,
+    ) {
+        let feed = Feed {
+            lookback: Duration::from_secs(least),
+            lookback_max: Duration::from_secs(least + more),
+            ..fixture::feed()
+        };
+        let distance = bound::lookback(&feed, lateness);
+        prop_assert!(distance >= feed.lookback && distance <= feed.lookback_max);
+        if distance < feed.lookback_max {
+            prop_assert!(lateness.is_none_or(|lateness| distance.as_secs_f64() >= 2.0 * lateness - 0.001));
+        }
+        if distance > feed.lookback && distance < feed.lookback_max {
+            prop_assert!((distance.as_secs_f64() - 2.0 * lateness.unwrap()).abs() < 0.001);
+        }
+    }
+
+    /// One object late, everything terminal, the tip far ahead: the look-back that follows the lateness finds it.
+    #[test]
+    fn an_object_late_by_less_than_the_look_back_is_found(
+        (feed, zone) in feeds(),
+        lateness in prop::option::of(1.0..40_000.0_f64),
+        late in 1..100_000_i64,
+        bare: bool,
+    ) {
+        let feed = Feed { start_from: None, lookback_max: Duration::from_hours(24), ..feed };
+        let distance = bound::lookback(&feed, lateness);
+        let mut world = World::new((feed, zone));
+        let pages = Pages { size: 3, dies_after: None, meanwhile: Vec::new() };
+        let put = |behind| Op::Arrive(Put { series: 0, behind, bare: vec![bare] });
+        for op in [put(0), Op::Poll(pages.clone()), put(late)] {
+            world.run(&op);
+            world.ledger.values_mut().for_each(|entry| entry.open = false);
+        }
+        let inside = world.bucket.keys().filter(|key| key.starts_with(&world.feed.prefix)).count();
+        world.poll(Reach::LookBack(distance), &pages);
+        if Duration::from_secs(late.unsigned_abs()) < distance {
+            prop_assert_eq!(world.ledger.len(), inside, "late by {} s, looked back {:?}", late, distance);
+        }
+    }
+}
+
+#[test]
+fn look_backs_bear_any_lateness() {
+    let feed = Feed { lookback_max: Duration::from_hours(24), ..fixture::feed() };
+    for lateness in [f64::MAX, f64::INFINITY, f64::NAN] {
+        assert_eq!(bound::lookback(&feed, Some(lateness)), feed.lookback_max);
+    }
+    assert_eq!(bound::lookback(&feed, Some(-1.0)), feed.lookback_max, "no lateness is negative: look far");
 }
 
 /// The shortest history that the model found when each look-back began at the frontier of its own moment.
@@ -413,7 +481,7 @@ fn a_series_of_which_nothing_is_known_is_listed_from_its_first_key() {
     let feed = Feed { lookback: LOOKBACK.unsigned_abs(), ..fixture::feed() };
     let pattern = KeyPattern::parse("{time:%Y%m%d}", TimeZone::UTC).unwrap();
     let position = SeriesPosition { series: String::new(), newest: None, oldest_open: None };
-    for reach in [Reach::Tip, Reach::LookBack] {
+    for reach in [Reach::Tip, Reach::LookBack(feed.lookback)] {
         let range = bound::poll(&feed, &pattern, reach, &position, &Frontiers::new());
         assert_eq!(range, Range { prefix: String::new(), start_after: None });
     }

@@ -8,33 +8,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn all_types() -> Vec<ColumnType> {
-    vec![
-        ColumnType::Bool,
-        ColumnType::Int2,
-        ColumnType::Int4,
-        ColumnType::Int8,
-        ColumnType::Float4,
-        ColumnType::Float8,
-        ColumnType::Numeric,
-        ColumnType::Text { max_chars: None },
-        ColumnType::Text { max_chars: Some(5) },
-        ColumnType::Char { max_chars: Some(5) },
-        ColumnType::Bytea,
-        ColumnType::Date,
-        ColumnType::Time,
-        ColumnType::Timestamp,
-        ColumnType::Timestamptz,
-        ColumnType::Uuid,
-        ColumnType::Json,
-        ColumnType::Jsonb,
-        ColumnType::Enum { labels: vec!["red".to_owned(), "grün".to_owned()].into() },
-        ColumnType::Array { element: Box::new(ColumnType::Text { max_chars: None }), element_oid: 25 },
-        ColumnType::Array { element: Box::new(ColumnType::Int4), element_oid: 23 },
-        ColumnType::Other,
-    ]
-}
-
 fn encoded(kind: &ColumnType, cell: &[u8]) -> Result<Vec<u8>, CellError> {
     let mut out = BytesMut::new();
     encode_cell(kind, cell, &TimeZone::UTC, &mut out).map(|()| out.to_vec())
@@ -391,7 +364,7 @@ proptest! {
             proptest::string::bytes_regex(r#"[-+{}\[\]"\\,.:TZeExX 0-9aunltrfNUL]{0,24}"#).unwrap(),
         ]
     ) {
-        for kind in all_types() {
+        for kind in crate::fuzzing::cell::types() {
             for encode in [encode_cell, encode_text_cell] {
                 let mut out = BytesMut::from(&b"before"[..]);
                 let outcome = encode(&kind, &cell, &TimeZone::UTC, &mut out);

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::config::feed::Feed;
+use crate::config::feed::{Feed, OnChange};
 use crate::domain::object::Listed;
 use crate::domain::state::{Channel, SkipReason};
 
 use super::super::error::StoreError;
+use super::changed::{CODE, advice};
 use super::{Ledger, to_bigint};
 
 /// A listed object with what the feed's pattern and filters say of it.
@@ -28,10 +29,13 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Recorded {
     /// One entry per object that was not known before and is to be loaded: by how many seconds its key time lies
-    /// before the newest one known of its series until then, zero or less where it is on time.
+    /// before the newest one known of its series until then, zero where it is on time, or where the feed was never
+    /// swept and there is nothing it could be late for.
     pub new: Vec<f64>,
     /// Objects written down as skipped, by reason.
     pub skipped: Vec<SkipReason>,
+    /// Objects written down as quarantined, because other content was loaded from their key before.
+    pub quarantined: u64,
     /// Objects known before that went missing or were superseded, and are back.
     pub revived: u64,
 }
@@ -44,7 +48,7 @@ impl Recorded {
 
     /// Rows that were written or changed; the others of the page were known.
     pub fn changed(&self) -> u64 {
-        self.to_load() + self.skipped.len() as u64
+        self.to_load() + self.quarantined + self.skipped.len() as u64
     }
 }
 
@@ -79,6 +83,11 @@ impl Ledger {
         let visible: Vec<Timestamp> = found.iter().map(|one| one.listed.last_modified).collect();
         let reasons: Vec<Option<&str>> = found.iter().map(|one| one.skip.map(SkipReason::as_str)).collect();
         let min_age = feed.min_age.as_secs_f64();
+        let changed = match feed.on_change {
+            OnChange::Load | OnChange::Replace => None,
+            OnChange::Ignore => Some("skipped"),
+            OnChange::Quarantine => Some("quarantined"),
+        };
         let rows = self
             .query(
                 RECORD,
@@ -95,6 +104,9 @@ impl Ledger {
                     &reasons,
                     &channel.as_str(),
                     &min_age,
+                    &changed,
+                    &CODE,
+                    &advice(feed.on_change),
                     &(feed.queue.is_some() && channel != Channel::Notification),
                 ],
             )
@@ -104,6 +116,7 @@ impl Ledger {
             let inserted: bool = row.try_get(0)?;
             let reason: Option<&str> = row.try_get(2)?;
             match (inserted, reason) {
+                (true, None) if row.try_get(3)? => recorded.quarantined += 1,
                 (true, None) => recorded.new.push(row.try_get(1)?),
                 (true, Some(word)) => {
                     recorded.skipped.extend(SkipReason::ALL.into_iter().find(|reason| reason.as_str() == word));
@@ -120,6 +133,10 @@ impl Ledger {
 /// An older version that is still pending is superseded only by a version that became visible later by S3's own
 /// clock: a stale page can never push aside what is in the bucket now. Where both carry the same second, both
 /// stay pending and the conditional GET decides.
+///
+/// `on_change` is applied here only to spare the download of what is new beside a version that is loaded already.
+/// Everything else (a version in COPY, one that is back, two on one page) becomes pending: the load transaction asks
+/// again, and its answer is the one that counts.
 const RECORD: &str = "-- ledger::record
     WITH page AS (
         SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::timestamptz[],
@@ -134,7 +151,7 @@ const RECORD: &str = "-- ledger::record
     ), news AS (
         -- Known rows are left out before the INSERT: a conflict would lock them, write to them, and hide them from
         -- instances that lease with SKIP LOCKED, page after page of every poll and sweep.
-        SELECT p.* FROM page p
+        SELECT p.*, o.state IS NULL AS unknown FROM page p
           LEFT JOIN LATERAL (
                -- OFFSET 0: see `older` below.
                SELECT i.state, i.visible_at, i.disposal, i.disposed_at, i.discovered_by FROM keyfall.objects i
@@ -147,18 +164,33 @@ const RECORD: &str = "-- ledger::record
                        AND ($11 <> 'notification' OR o.discovered_by = 'notification')
                        AND (p.visible_at > o.visible_at
                             OR $11 <> 'notification' AND o.disposed_at < now() - interval '1 h'))
+    ), judged AS (
+        -- What was loaded from the same key before; never looked for where the feed does not ask.
+        SELECT n.*, l.told FROM news n LEFT JOIN LATERAL (
+               SELECT format('object %s (version %s) was loaded from this key before', i.id, i.version) AS told
+                 FROM keyfall.objects i
+                WHERE $13::text IS NOT NULL AND n.unknown AND n.reason IS NULL
+                  AND i.feed = $1 AND i.bucket = $2 AND i.key = n.key AND i.state = 'loaded'
+                ORDER BY i.loaded_at DESC LIMIT 1) l ON true
     ), written AS (
         INSERT INTO keyfall.objects AS o
                (feed, bucket, key, version, etag, size, series, key_time, visible_at, discovered_by, state, reason,
-                not_before, notification)
+                not_before, error_code, error_detail, error_advice, late_seconds, notification)
         SELECT $1, $2, key, version, etag, size, series, key_time, visible_at, $11,
-               CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason,
+               CASE WHEN reason IS NOT NULL THEN 'skipped' WHEN told IS NOT NULL THEN $13 ELSE 'pending' END,
+               CASE WHEN told IS NOT NULL AND $13 = 'skipped' THEN 'changed' ELSE reason END,
                CASE WHEN $12::float8 > 0 THEN visible_at + make_interval(secs => $12::float8)
                     ELSE '-infinity' END,
-               CASE WHEN $13::bool AND reason IS NULL
+               CASE WHEN told IS NOT NULL THEN $14::text END, told, CASE WHEN told IS NOT NULL THEN $15::text END,
+               -- Nothing is late for a feed that was never swept. The ledger knows that for all instances.
+               CASE WHEN reason IS NULL
+                     AND EXISTS (SELECT FROM keyfall.feeds f WHERE f.feed = $1 AND f.last_sweep_at IS NOT NULL)
+                    THEN (SELECT extract(epoch FROM n.key_time - judged.key_time)::float8 FROM newest n
+                           WHERE n.series = judged.series AND n.key_time > judged.key_time) END,
+               CASE WHEN $16::bool AND reason IS NULL
                      AND visible_at > (SELECT f.notified_since FROM keyfall.feeds f WHERE f.feed = $1)
                     THEN 'awaited' END
-          FROM news
+          FROM judged
         ON CONFLICT (feed, bucket, key, version) DO UPDATE
            SET state      = CASE WHEN o.state IN ('missing', 'superseded') THEN 'pending' ELSE o.state END,
                superseded_by = NULL,
@@ -175,7 +207,8 @@ const RECORD: &str = "-- ledger::record
                    AND ($11 <> 'notification' OR o.discovered_by = 'notification')
                    AND (excluded.visible_at > o.visible_at
                         OR $11 <> 'notification' AND o.disposed_at < now() - interval '1 h'))
-        RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, (o.xmax = 0) AS inserted
+        RETURNING o.id, o.key, o.series, o.key_time, o.visible_at, o.reason, o.late_seconds, o.state,
+                  (o.xmax = 0) AS inserted
     ), older AS MATERIALIZED (
         -- OFFSET 0 keeps the look-up by key a look-up: left to itself, the planner joins the page with every open row
         -- of the feed as long as it takes the table for empty, and a first listing becomes quadratic.
@@ -190,5 +223,4 @@ const RECORD: &str = "-- ledger::record
            SET state = 'superseded', superseded_by = (SELECT max(older.newer) FROM older WHERE older.id = old.id)
          WHERE old.id = ANY (ARRAY(SELECT older.id FROM older)) AND old.state || '' = 'pending'
     )
-    SELECT w.inserted, coalesce(extract(epoch FROM n.key_time - w.key_time), 0)::float8, w.reason
-      FROM written w JOIN newest n ON n.series = w.series";
+    SELECT w.inserted, coalesce(w.late_seconds, 0), w.reason, w.state = 'quarantined' FROM written w";

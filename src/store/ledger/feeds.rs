@@ -28,6 +28,24 @@ impl SeriesPosition {
     }
 }
 
+/// What the ledger knows of a feed's sweeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sweeps {
+    /// Seconds since the last one ended, by the database's clock; none before the first.
+    pub seconds_since: Option<f64>,
+    /// Polls began again after a pause that no look-back covers, and no sweep has ended since.
+    pub gap: bool,
+}
+
+/// How polls begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PollStart {
+    /// The feed was swept once, so there are positions to begin at.
+    pub swept: bool,
+    /// Nobody has polled for too long; it is noted.
+    pub gap: bool,
+}
+
 /// Why a feed does not load at the moment.
 #[derive(Debug, Clone)]
 pub struct FeedPause {
@@ -58,44 +76,35 @@ impl Ledger {
             .collect()
     }
 
-    /// Seconds since the feed's last full sweep by the database's clock; `None` before the first.
-    pub async fn seconds_since_sweep(&self, feed: &FeedName) -> Result<Option<f64>, StoreError> {
-        self.seconds_since(
-            "-- ledger::seconds_since_sweep
-            SELECT extract(epoch FROM now() - last_sweep_at)::float8 FROM keyfall.feeds WHERE feed = $1",
-            feed,
-        )
-        .await
+    /// When the feed was swept, and whether it has to be.
+    pub async fn sweeps(&self, feed: &FeedName) -> Result<Sweeps, StoreError> {
+        let rows = self.query(SWEEPS, &[&feed.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(Sweeps::default()) };
+        Ok(Sweeps { seconds_since: row.try_get(0)?, gap: row.try_get(1)? })
     }
 
-    /// Seconds since the feed's last poll; `None` before the first.
-    pub async fn seconds_since_poll(&self, feed: &FeedName) -> Result<Option<f64>, StoreError> {
-        self.seconds_since(
-            "-- ledger::seconds_since_poll
-            SELECT extract(epoch FROM now() - last_poll_at)::float8 FROM keyfall.feeds WHERE feed = $1",
-            feed,
-        )
-        .await
+    /// Before the first poll of an instance: notes it where nobody has polled for longer than a look-back covers. What
+    /// arrived meanwhile may lie before everything a poll lists, so a sweep is due, whoever holds that duty and
+    /// however often he dies before its end.
+    pub async fn begin_polls(&self, feed: &FeedName, lookback: Duration) -> Result<PollStart, StoreError> {
+        let rows = self.query(BEGIN_POLLS, &[&feed.as_str(), &lookback.as_secs_f64()]).await?;
+        let Some(row) = rows.first() else { return Ok(PollStart::default()) };
+        Ok(PollStart { swept: row.try_get(0)?, gap: row.try_get(1)? })
     }
 
-    async fn seconds_since(&self, sql: &'static str, feed: &FeedName) -> Result<Option<f64>, StoreError> {
-        let rows = self.query(sql, &[&feed.as_str()]).await?;
-        match rows.first() {
-            Some(row) => Ok(row.try_get(0)?),
-            None => Ok(None),
-        }
+    /// Notes a finished poll; answers how long ago anybody found something new, or since when it is polled.
+    pub async fn note_poll(&self, feed: &FeedName) -> Result<Duration, StoreError> {
+        let rows = self.query(NOTE_POLL, &[&feed.as_str()]).await?;
+        let seconds: f64 = rows.first().map_or(Ok(0.0), |row| row.try_get(0))?;
+        // The database's clock may be set back: then it was just now.
+        Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
     }
 
-    /// Notes a finished poll.
-    pub async fn note_poll(&self, feed: &FeedName) -> Result<(), StoreError> {
-        self.query(
-            "-- ledger::note_poll
-            INSERT INTO keyfall.feeds (feed, last_poll_at) VALUES ($1, now())
-            ON CONFLICT (feed) DO UPDATE SET last_poll_at = now()",
-            &[&feed.as_str()],
-        )
-        .await
-        .map(drop)
+    /// The lateness in seconds that 99 of 100 of the last week's late objects stayed below, by whatever channel they
+    /// were found; `None` where none was late.
+    pub async fn lateness(&self, feed: &FeedName) -> Result<Option<f64>, StoreError> {
+        let rows = self.query(LATENESS, &[&feed.as_str()]).await?;
+        rows.first().map_or(Ok(None), |row| Ok(row.try_get(0)?))
     }
 
     /// Notes a finished sweep.
@@ -155,6 +164,30 @@ const SERIES_POSITIONS: &str = "-- ledger::series_positions
            (SELECT min(o.key_time) FROM keyfall.objects o
              WHERE o.feed = $1 AND o.series = s.series AND o.state IN ('pending', 'leased'))
       FROM unnest($2::text[]) WITH ORDINALITY AS s (series, n) ORDER BY s.n";
+
+const SWEEPS: &str = "-- ledger::sweeps
+    SELECT extract(epoch FROM now() - last_sweep_at)::float8, coalesce(poll_gap_at > last_sweep_at, false)
+      FROM keyfall.feeds WHERE feed = $1";
+
+const BEGIN_POLLS: &str = "-- ledger::begin_polls
+    WITH gap AS (
+        UPDATE keyfall.feeds SET poll_gap_at = now()
+         WHERE feed = $1 AND last_poll_at < now() - make_interval(secs => $2)
+        RETURNING feed
+    )
+    SELECT last_sweep_at IS NOT NULL, EXISTS (SELECT FROM gap) FROM keyfall.feeds WHERE feed = $1";
+
+const NOTE_POLL: &str = "-- ledger::note_poll
+    INSERT INTO keyfall.feeds AS f (feed, last_poll_at, last_found_at) VALUES ($1, now(), now())
+    ON CONFLICT (feed) DO UPDATE SET last_poll_at = now(), last_found_at = coalesce(f.last_found_at, now())
+    RETURNING extract(epoch FROM now() - f.last_found_at)::float8";
+
+/// The latest ten thousand are enough for a percentile, and bound what one look-back reads after a bad week.
+const LATENESS: &str = "-- ledger::lateness
+    SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY l.late_seconds)
+      FROM (SELECT o.late_seconds FROM keyfall.objects o
+             WHERE o.feed = $1 AND o.late_seconds IS NOT NULL AND o.discovered_at > now() - interval '7 d'
+             ORDER BY o.discovered_at DESC LIMIT 10000) l";
 
 const HALT: &str = "-- ledger::halt
     INSERT INTO keyfall.feeds AS f (feed, paused_by, paused_at, paused_until, paused_reason, paused_advice, halts)

@@ -120,7 +120,7 @@ const LEASE: &str = "-- ledger::lease
 const RENEW: &str = "-- ledger::renew
     WITH held AS (
         SELECT o.lease_token FROM keyfall.objects o
-         WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state IN ('leased', 'loaded')
+         WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state IN ('leased', 'loaded', 'superseded')
     ), free AS (
         SELECT o.id FROM keyfall.objects o
          WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state = 'leased'

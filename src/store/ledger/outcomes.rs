@@ -6,7 +6,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::domain::lease::Lease;
-use crate::domain::verdict::{Failure, Verdict};
+use crate::domain::state::SkipReason;
+use crate::domain::verdict::{Failure, Relation, Verdict};
 
 use super::super::error::StoreError;
 use super::Ledger;
@@ -27,6 +28,8 @@ pub enum Settlement {
     Missing,
     /// Replaced by a newer version.
     Superseded,
+    /// Deliberately not loaded.
+    Skipped(SkipReason),
 }
 
 impl Settlement {
@@ -38,6 +41,7 @@ impl Settlement {
             Verdict::Suspect => Self::Again { delay, suspicious: true },
             Verdict::Missing => Self::Missing,
             Verdict::Superseded => Self::Superseded,
+            Verdict::Skip(reason) => Self::Skipped(reason),
             Verdict::Retry | Verdict::Halt | Verdict::Release => Self::Again { delay, suspicious: false },
         }
     }
@@ -48,6 +52,14 @@ impl Settlement {
             Self::Quarantined => "quarantined",
             Self::Missing => "missing",
             Self::Superseded => "superseded",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+
+    const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Skipped(reason) => Some(reason.as_str()),
+            Self::Again { .. } | Self::Quarantined | Self::Missing | Self::Superseded => None,
         }
     }
 }
@@ -57,7 +69,12 @@ impl Ledger {
     pub async fn settle(&self, lease: &Lease, settlement: Settlement, failure: &Failure) -> Result<bool, StoreError> {
         let (delay, suspicion) = match settlement {
             Settlement::Again { delay, suspicious } => (delay.as_secs_f64(), i32::from(suspicious)),
-            Settlement::Quarantined | Settlement::Missing | Settlement::Superseded => (0.0, 0),
+            Settlement::Quarantined | Settlement::Missing | Settlement::Superseded | Settlement::Skipped(_) => (0.0, 0),
+        };
+        let (newer, twin) = match failure.relation {
+            Some(Relation::SupersededBy(id)) => (Some(id), None),
+            Some(Relation::DuplicateOf(id)) => (None, Some(id)),
+            None => (None, None),
         };
         let rows = self
             .query(
@@ -71,6 +88,9 @@ impl Ledger {
                     &failure.code.as_ref(),
                     &failure.detail,
                     &failure.advice,
+                    &settlement.reason(),
+                    &newer,
+                    &twin,
                 ],
             )
             .await?;
@@ -80,7 +100,8 @@ impl Ledger {
     /// Which of these leases' loads are durable: the read-back that decides, in a statement of its own.
     ///
     /// Answers ids that are `loaded` under the token given; `commit()`'s own word is never taken
-    /// (rust-postgres#1334).
+    /// (rust-postgres#1334). A version that was replaced in the meantime still has the token, and only a load leaves
+    /// it there: every other way to `superseded` takes it away.
     pub async fn loaded_among(&self, held: &[(i64, Uuid)]) -> Result<HashSet<i64>, StoreError> {
         let (ids, tokens): (Vec<i64>, Vec<Uuid>) = held.iter().copied().unzip();
         let rows = self.query(LOADED_AMONG, &[&ids, &tokens]).await?;
@@ -92,11 +113,12 @@ const SETTLE: &str = "-- ledger::settle
     UPDATE keyfall.objects
        SET state = $3, lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL,
            not_before = now() + make_interval(secs => $4), suspicions = suspicions + $5,
-           error_code = $6, error_detail = $7, error_advice = $8
+           error_code = $6, error_detail = $7, error_advice = $8, reason = coalesce($9, reason),
+           superseded_by = coalesce($10, superseded_by), duplicate_of = coalesce($11, duplicate_of)
      WHERE id = $1 AND lease_token = $2 AND state = 'leased'
     RETURNING id";
 
 /// By id: there is no index on tokens, and this runs after every commit.
 const LOADED_AMONG: &str = "-- ledger::loaded_among
     SELECT id FROM keyfall.objects
-     WHERE id = ANY($1) AND lease_token = ANY($2) AND state = 'loaded'";
+     WHERE id = ANY($1) AND lease_token = ANY($2) AND state IN ('loaded', 'superseded')";

@@ -7,7 +7,10 @@ ALTER TABLE keyfall.objects
     -- Of an object found by poll or sweep while its feed has a queue: whether its notification came. Null otherwise.
     ADD COLUMN notification   text CHECK (notification IN ('awaited', 'arrived', 'missed')),
     -- The object with the same bytes that was loaded before.
-    ADD COLUMN duplicate_of   bigint REFERENCES keyfall.objects (id);
+    ADD COLUMN duplicate_of   bigint REFERENCES keyfall.objects (id),
+    -- An operator sent back what `on_change` or `duplicate_content` had set aside: until it is loaded, neither is asked
+    -- again.
+    ADD COLUMN approved       boolean NOT NULL DEFAULT false;
 
 -- Observed lateness: how far the look-back must reach.
 CREATE INDEX objects_late ON keyfall.objects (feed, discovered_at) INCLUDE (late_seconds)
@@ -20,6 +23,10 @@ CREATE INDEX objects_content ON keyfall.objects (feed, sha256) WHERE state = 'lo
 ALTER TABLE keyfall.feeds
     -- Since when notifications of this feed are received: what is older was never to be notified.
     ADD COLUMN notified_since          timestamptz,
+    -- When anybody last found something new: polls come the more seldom the longer ago that is.
+    ADD COLUMN last_found_at           timestamptz,
+    -- When polls began again after a pause that no look-back covers: a sweep is due that ends after this.
+    ADD COLUMN poll_gap_at             timestamptz,
     -- The last `keyfall reconcile` of the whole feed, and how many objects were not as they should be.
     ADD COLUMN reconciled_at           timestamptz,
     ADD COLUMN reconcile_differences   bigint;
@@ -38,6 +45,11 @@ CREATE TABLE keyfall.instances (
     id          uuid PRIMARY KEY,
     name        text NOT NULL,
     version     text NOT NULL,
+    -- Its feeds, and those of them whose bucket does not answer it: another instance had better list them.
+    feeds       text[] NOT NULL,
+    declined    text[] NOT NULL,
+    -- Process of the server that carries its notifications: once that is gone, the instance is taken for dead at once.
+    session     integer,
     started_at  timestamptz NOT NULL DEFAULT now(),
     seen_at     timestamptz NOT NULL DEFAULT now(),
     -- A heartbeat is due before this; afterwards the instance is taken for dead.

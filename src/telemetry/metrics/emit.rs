@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use metrics::Label;
 
 use super::{
-    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DisposalAction,
-    DisposalOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS, LEASE_EXPIRATIONS, LEASE_LOST,
-    LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, Metric, NOTIFICATIONS, NOTIFICATIONS_MISSED, NotificationOutcome,
-    OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED, ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT,
-    PoolState, QUEUE_REQUESTS, QueueAction, QueueOutcome, READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage,
-    WORKER_PANICS,
+    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DUPLICATES,
+    DisposalAction, DisposalOutcome, DuplicateOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS,
+    LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, NOTIFICATIONS,
+    NOTIFICATIONS_MISSED, NotificationOutcome, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED,
+    ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, QUEUE_REQUESTS, QueueAction, QueueOutcome,
+    READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
@@ -57,6 +57,11 @@ pub fn objects_skipped(feed: &FeedName, reason: SkipReason, n: u64) {
     count(&OBJECTS_SKIPPED, [feed.as_str(), reason.as_str()], n);
 }
 
+/// An object had the bytes of another.
+pub fn duplicate(feed: &FeedName, outcome: DuplicateOutcome) {
+    count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 1);
+}
+
 /// Rows of a committed object.
 pub fn rows(feed: &FeedName, outcome: RowOutcome, n: u64) {
     count(&ROWS, [feed.as_str(), outcome.as_str()], n);
@@ -96,6 +101,11 @@ pub fn list_call(feed: &FeedName, channel: Channel) {
 pub fn late_object(feed: &FeedName, found_by: Channel, lateness: Duration) {
     count(&LATE_OBJECTS, [feed.as_str(), found_by.as_str()], 1);
     observe(&LATENESS, [feed.as_str()], lateness);
+}
+
+/// A look-back begins so far before the frontier.
+pub fn lookback(feed: &FeedName, distance: Duration) {
+    set(&LOOKBACK, [feed.as_str()], distance.as_secs_f64());
 }
 
 /// So many events of a queue had this outcome. `queue` is its name in the configuration.
@@ -200,6 +210,9 @@ pub fn touch_feed(feed: &FeedName) {
     }
     for reason in SkipReason::ALL {
         objects_skipped(feed, reason, 0);
+    }
+    for outcome in DuplicateOutcome::ALL {
+        count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 0);
     }
     for outcome in RowOutcome::ALL {
         rows(feed, *outcome, 0);

@@ -55,9 +55,22 @@ impl From<Verdict> for ObjectOutcome {
             Verdict::Quarantine => Self::Quarantined,
             Verdict::Missing => Self::Missing,
             Verdict::Superseded => Self::Superseded,
+            Verdict::Skip(_) => Self::Skipped,
             Verdict::Halt => Self::Halt,
             Verdict::Release => Self::Released,
         }
+    }
+}
+
+label! {
+    /// What became of an object whose bytes were loaded before under another key.
+    DuplicateOutcome {
+        /// It was loaded as well.
+        Loaded = "loaded",
+        /// It was skipped.
+        Skipped = "skipped",
+        /// It was set aside for a person.
+        Quarantined = "quarantined",
     }
 }
 
@@ -200,7 +213,7 @@ label! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::state::State;
+    use crate::domain::state::{SkipReason, State};
 
     #[test]
     fn verdicts_keep_their_words() {
@@ -210,6 +223,7 @@ mod tests {
             Verdict::Quarantine,
             Verdict::Missing,
             Verdict::Superseded,
+            Verdict::Skip(SkipReason::Changed),
             Verdict::Halt,
             Verdict::Release,
         ] {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::emit::{seconds, set};
 use super::{
     DISPOSE_PENDING, FEED_PAUSED, FRONTIER_TIMESTAMP, LAST_COMMIT_TIMESTAMP, LEDGER_OBJECTS,
-    LEDGER_OLDEST_PENDING_TIMESTAMP,
+    LEDGER_OLDEST_PENDING_TIMESTAMP, MISSING_SLOTS, RECONCILE_DIFFERENCES, RECONCILED_TIMESTAMP,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::State;
@@ -39,4 +39,15 @@ pub fn ledger(feed: &FeedName, gauges: &FeedGauges) {
     set(&LAST_COMMIT_TIMESTAMP, [feed], seconds(gauges.last_commit));
     set(&DISPOSE_PENDING, [feed], gauges.dispose_pending as f64);
     set(&FEED_PAUSED, [feed], f64::from(u8::from(gauges.paused)));
+}
+
+/// Sets how many slots of a feed are missing.
+pub fn missing_slots(feed: &FeedName, slots: u64) {
+    set(&MISSING_SLOTS, [feed.as_str()], slots as f64);
+}
+
+/// Sets what the last reconcile of the whole feed left, and when that was.
+pub fn reconciled(feed: &FeedName, at: Option<Timestamp>, differences: u64) {
+    set(&RECONCILED_TIMESTAMP, [feed.as_str()], seconds(at));
+    set(&RECONCILE_DIFFERENCES, [feed.as_str()], differences as f64);
 }

@@ -344,8 +344,9 @@ async fn killed_at_every_step(trial: Trial) -> Report {
     "[lifecycle]\ngrace = \"0s\"".clone_into(&mut settings.more);
     let mut keyfall = lab.keyfall("a", &settings);
     let mut kills = 0;
-    for point in Point::ALL {
-        let name = point.name();
+    // What only happens where one object replaces another is struck by the matrix.
+    let names = || Point::ALL.iter().map(|point| point.name()).filter(|name| !name.starts_with("replace."));
+    for name in names() {
         if name == "settle.begun" {
             for number in BAD {
                 put_bad(&mut lab, number);
@@ -382,7 +383,7 @@ async fn killed_at_every_step(trial: Trial) -> Report {
         gate.open();
         kills += 1;
     }
-    assert_eq!(kills, Point::ALL.len());
+    assert_eq!(kills, names().count());
     keyfall.start();
     lab.until_state("loaded", 10).await;
     let files = 12;

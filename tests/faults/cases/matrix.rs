@@ -14,6 +14,7 @@ use crate::checker;
 use crate::control::{Armed, Strike};
 use crate::keyfall::{DEADLINE, Keyfall};
 use crate::lab::{Disposal, Lab, Settings, key};
+use crate::oracle::Body;
 
 use super::crash::{STREAMED, put_bad};
 use super::frozen::WORKER_STEPS;
@@ -31,6 +32,8 @@ const PANICKED: i32 = 101;
 enum Provoked {
     /// Objects.
     Objects,
+    /// Objects, and newer versions of them over the older ones.
+    Versions,
     /// Objects, and messages that tell of them.
     Messages,
     /// A load that lasts for several renewals.
@@ -44,6 +47,7 @@ enum Provoked {
 fn provoked(point: Point) -> Provoked {
     match point {
         Point::LeaseRenewed => Provoked::LongLoad,
+        Point::ReplaceDeleted | Point::ReplaceSuperseded => Provoked::Versions,
         Point::NotifyReceived | Point::NotifyRecorded | Point::NotifyAcknowledged => Provoked::Messages,
         Point::ShutdownBegun => Provoked::Sigterm { grace: "20s" },
         Point::ShutdownReleased => Provoked::Sigterm { grace: "0s" },
@@ -56,7 +60,7 @@ fn provoked(point: Point) -> Provoked {
 /// Steps that one life passes once: its start, its first sweep, its end.
 fn is_once(point: Point) -> bool {
     let in_one_life = [Point::MigrateLocked, Point::MigrateApplied, Point::DiscoverSwept];
-    let comes_again = [Provoked::Objects, Provoked::Messages, Provoked::LongLoad];
+    let comes_again = [Provoked::Objects, Provoked::Versions, Provoked::Messages, Provoked::LongLoad];
     in_one_life.contains(&point) || !comes_again.contains(&provoked(point))
 }
 
@@ -144,6 +148,9 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
     if matches!(strike, Strike::Hang) {
         settings.workers.push_str("\nstall_timeout = \"2s\"");
     }
+    if provoked == Provoked::Versions {
+        "on_change = \"replace\"".clone_into(&mut settings.feed);
+    }
     if let Provoked::Sigterm { grace } = provoked {
         settings.more = format!("[lifecycle]\ngrace = \"{grace}\"");
     }
@@ -154,6 +161,7 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
 async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed: &Armed) {
     match provoked {
         Provoked::Objects | Provoked::Messages => by_waves(lab, keyfall, armed).await,
+        Provoked::Versions => by_versions(lab, keyfall, armed).await,
         Provoked::LongLoad => {
             let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
             let drips = lab.s3.inject(rule);
@@ -210,6 +218,26 @@ async fn by_waves(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
         next += 3;
     }
     panic!("I10 no run reaches this step: {}", keyfall.log());
+}
+
+/// Newer versions of three small objects and the large one, as often as it takes.
+async fn by_versions(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
+    for wave in 1..=WAVES {
+        let begun = Instant::now();
+        while armed.hits() == 0 && checker::open(lab).await.is_some() {
+            assert!(begun.elapsed() < DEADLINE, "neither struck nor quiet: {}", keyfall.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if armed.hits() > 0 {
+            return;
+        }
+        for (number, rows) in [(0, 4), (1, 6), (2, 5), (6, STREAMED)] {
+            lab.oracle.outdate(&key(number));
+            let body = Body::new(100 * wave + number, rows, &mut lab.random);
+            lab.put_body(&key(number), &body);
+        }
+    }
+    until_struck(keyfall, armed).await;
 }
 
 /// Starts again whatever the strike or the signal ended, until there is nothing left to do. A killed program is dead; one

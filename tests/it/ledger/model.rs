@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use keyfall::config::feed::OnChange;
 use keyfall::domain::state::{SkipReason, State};
 use keyfall::domain::verdict::Verdict;
 use keyfall::store::ledger::{Found, SeriesPosition};
@@ -14,11 +15,12 @@ use super::MAX_ATTEMPTS;
 /// The words of a state before and after; none before the object was known.
 pub(crate) type Transition = (Option<&'static str>, &'static str);
 
-/// Every transition there is. `undone` has no way in yet; `loaded` has no way out.
-pub(crate) const TRANSITIONS: [Transition; 16] = [
+/// Every transition there is. `undone` has no way in yet; the only way out of `loaded` is to be replaced.
+pub(crate) const TRANSITIONS: [Transition; 19] = [
     // Discovery.
     (None, "pending"),
     (None, "skipped"),
+    (None, "quarantined"),
     (Some("pending"), "superseded"),
     (Some("missing"), "pending"),
     (Some("superseded"), "pending"),
@@ -26,9 +28,11 @@ pub(crate) const TRANSITIONS: [Transition; 16] = [
     (Some("pending"), "leased"),
     (Some("leased"), "pending"),
     (Some("leased"), "loaded"),
+    (Some("loaded"), "superseded"),
     (Some("leased"), "quarantined"),
     (Some("leased"), "missing"),
     (Some("leased"), "superseded"),
+    (Some("leased"), "skipped"),
     // The operator.
     (Some("quarantined"), "pending"),
     (Some("skipped"), "pending"),
@@ -86,6 +90,7 @@ pub(crate) struct Entry {
     pub(crate) disposal_attempts: u32,
     pub(crate) code: Option<String>,
     pub(crate) is_superseded: bool,
+    pub(crate) approved: bool,
 }
 
 impl Entry {
@@ -114,6 +119,7 @@ impl Entry {
             disposal_attempts: count(14),
             code: row.get(15),
             is_superseded: row.get(16),
+            approved: row.get(17),
         }
     }
 
@@ -136,6 +142,7 @@ impl Entry {
             disposal_attempts: 0,
             code: None,
             is_superseded: false,
+            approved: false,
         }
     }
 
@@ -155,11 +162,13 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) skipped: usize,
+    pub(crate) quarantined: u64,
     pub(crate) revived: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Model {
+    pub(crate) policy: OnChange,
     /// By id.
     pub(crate) entries: Vec<Entry>,
     pub(crate) pause: Pause,
@@ -175,6 +184,10 @@ pub(crate) fn transitions(before: &BTreeMap<i64, State>, after: &BTreeMap<i64, S
 }
 
 impl Model {
+    pub(crate) fn new(policy: OnChange) -> Self {
+        Self { policy, entries: Vec::new(), pause: Pause::None }
+    }
+
     pub(crate) fn states(&self) -> BTreeMap<i64, State> {
         self.entries.iter().map(|entry| (entry.id, entry.state)).collect()
     }
@@ -201,32 +214,43 @@ impl Model {
         self.is_under(held, State::Leased)
     }
 
-    pub(crate) fn is_loaded_by(&self, held: (i64, Uuid)) -> bool {
-        self.is_under(held, State::Loaded)
+    /// Loaded, and perhaps replaced since.
+    pub(crate) fn was_loaded_by(&self, held: (i64, Uuid)) -> bool {
+        self.is_under(held, State::Loaded) || self.is_under(held, State::Superseded)
     }
 
     pub(crate) fn is_held_or_loaded(&self, held: (i64, Uuid)) -> bool {
-        self.is_held(held) || self.is_loaded_by(held)
+        self.is_held(held) || self.was_loaded_by(held)
     }
 
     // Discovery.
 
-    /// Seconds by which an object lies behind the newest key time known, where it is new and to be loaded.
+    /// Seconds by which an object lies behind the newest key time known, if it does, where it is new and to be loaded.
     pub(crate) fn lateness(&self, found: &Found) -> Option<f64> {
         let known = self.entries.iter().any(|entry| entry.is(found));
         let newest = self.position(&found.series).newest;
         let late = newest.zip(found.key_time).map_or(0.0, |(newest, time)| newest.duration_since(time).as_secs_f64());
-        (!known && found.skip.is_none()).then_some(late)
+        let late = late.max(0.0);
+        (!known && found.skip.is_none() && self.set_aside(found).is_none()).then_some(late)
     }
 
     pub(crate) fn record(&mut self, page: &[Found]) -> Outcome {
         let mut outcome = Outcome::default();
         for found in page {
+            let set_aside = self.set_aside(found);
             let written = match self.entries.iter_mut().find(|entry| entry.is(found)) {
                 None => {
-                    self.entries.push(Entry::discovered(found));
-                    outcome.skipped += usize::from(found.skip.is_some());
-                    true
+                    let mut entry = Entry::discovered(found);
+                    if let Some(state) = set_aside {
+                        entry.state = state;
+                        entry.reason = (state == State::Skipped).then(|| "changed".to_owned());
+                        entry.code = Some("E-CHANGED".to_owned());
+                    }
+                    outcome.skipped += usize::from(entry.state == State::Skipped);
+                    outcome.quarantined += u64::from(entry.state == State::Quarantined);
+                    let is_skipped = entry.state == State::Skipped;
+                    self.entries.push(entry);
+                    !is_skipped
                 }
                 Some(entry) => {
                     let back = found.skip.is_none() && is_back(entry, found.listed.last_modified);
@@ -239,6 +263,17 @@ impl Model {
             }
         }
         outcome
+    }
+
+    /// What becomes of a new object of whose key another version is loaded.
+    fn set_aside(&self, found: &Found) -> Option<State> {
+        let loaded = |entry: &Entry| entry.key == found.listed.key && entry.state == State::Loaded;
+        let is_changed = found.skip.is_none() && self.entries.iter().any(loaded);
+        match self.policy {
+            OnChange::Ignore if is_changed => Some(State::Skipped),
+            OnChange::Quarantine if is_changed => Some(State::Quarantined),
+            _ => None,
+        }
     }
 
     /// Older versions of the key that nobody has begun with.
@@ -309,6 +344,10 @@ impl Model {
             Verdict::Suspect | Verdict::Quarantine => State::Quarantined,
             Verdict::Missing => State::Missing,
             Verdict::Superseded => State::Superseded,
+            Verdict::Skip(reason) => {
+                entry.reason = Some(reason.as_str().to_owned());
+                State::Skipped
+            }
         };
         entry.free(state);
         entry.due = state != State::Pending || !delayed;
@@ -316,13 +355,38 @@ impl Model {
         true
     }
 
+    /// Each of these objects with another version of its key that is loaded, and whether an operator approved the first.
+    pub(crate) fn others(&self, ids: &[i64]) -> Vec<(i64, i64, bool)> {
+        let mut others = Vec::new();
+        for object in self.entries.iter().filter(|entry| ids.contains(&entry.id)) {
+            let other =
+                |entry: &&Entry| entry.key == object.key && entry.id != object.id && entry.state == State::Loaded;
+            others.extend(self.entries.iter().filter(other).map(|other| (object.id, other.id, object.approved)));
+        }
+        others
+    }
+
+    /// Keys of these objects, each once.
+    pub(crate) fn keys(&self, ids: &[i64]) -> BTreeSet<String> {
+        self.entries.iter().filter(|entry| ids.contains(&entry.id)).map(|entry| entry.key.clone()).collect()
+    }
+
     pub(crate) fn commit(&mut self, held: &[(i64, Uuid)], disposal: Disposal) -> bool {
         let all = held.iter().all(|held| self.is_held(*held));
+        let ids: Vec<i64> = held.iter().map(|(id, _)| *id).collect();
+        let replaced = if all && self.policy == OnChange::Replace { self.others(&ids) } else { Vec::new() };
+        for (_, other, _) in replaced {
+            let other = self.entry(other);
+            other.state = State::Superseded;
+            other.is_superseded = true;
+            other.disposal = Disposal::None;
+        }
         for entry in held.iter().filter(|_| all).map(|(id, _)| *id).collect::<Vec<_>>() {
             let entry = self.entry(entry);
             entry.state = State::Loaded;
             entry.reason = None;
             entry.code = None;
+            entry.approved = false;
             entry.disposal = disposal;
             entry.disposal_due = true;
         }
@@ -379,6 +443,8 @@ impl Model {
     pub(crate) fn retry(&mut self, ids: &[i64]) -> BTreeSet<i64> {
         let from = [State::Pending, State::Quarantined, State::Missing, State::Skipped, State::Undone];
         self.change(ids, &from, |entry| {
+            let of_changed = entry.state == State::Quarantined && entry.code.as_deref() == Some("E-CHANGED");
+            entry.approved |= of_changed || entry.reason.as_deref() == Some("changed");
             entry.state = State::Pending;
             entry.reason = None;
             entry.due = true;
