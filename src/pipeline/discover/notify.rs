@@ -25,6 +25,7 @@ use crate::config::queue::Queue;
 use crate::domain::backoff;
 use crate::domain::feed::FeedName;
 use crate::domain::queue::{Attributes, LARGEST_BATCH, Message, NotificationQueue, QueueError};
+use crate::failpoint::{self, Point};
 use crate::store::ledger::Ledger;
 use crate::telemetry::metrics::{self, QueueAction};
 use crate::telemetry::throttle::Throttle;
@@ -152,6 +153,10 @@ impl Consumer {
     /// Writes down what messages tell, then acknowledges those that are no longer needed; answers whether there were
     /// any.
     async fn handle(&self, messages: Vec<Message>) -> bool {
+        if messages.is_empty() {
+            return false;
+        }
+        failpoint::pass(Point::NotifyReceived).await;
         let now = Timestamp::now();
         let mut plans = Vec::with_capacity(messages.len());
         for message in messages {
@@ -166,6 +171,7 @@ impl Consumer {
                 "notifications cannot be written down; they stay in the queue");
             tokio::time::sleep(backoff::delay(failures, LEDGER_PAUSE.0, LEDGER_PAUSE.1, fastrand::f64())).await;
         }
+        failpoint::pass(Point::NotifyRecorded).await;
         // Every object of these messages is in the ledger, committed. Killed here, the messages come again, name what is
         // known, and are acknowledged then.
         let done: Vec<&Message> = plans.iter().filter(|plan| !plan.keep).map(|plan| &plan.message).collect();
@@ -177,6 +183,7 @@ impl Consumer {
             Ok(()) => self.pace.worked(Step::Acknowledge),
             Err(error) => self.failed(Step::Acknowledge, begun, &error),
         }
+        failpoint::pass(Point::NotifyAcknowledged).await;
         true
     }
 

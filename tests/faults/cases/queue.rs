@@ -5,7 +5,7 @@
 
 mod acknowledge;
 mod bodies;
-mod service;
+pub(super) mod service;
 
 use std::time::Duration;
 
