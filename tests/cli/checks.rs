@@ -139,6 +139,9 @@ fn missing_rights_are_named_with_their_grants() {
     ));
     world.run_as(&role, &["check"]).exits(11).says(&["UPDATE on keyfall.objects", "SELECT on keyfall.feed_status"]);
     world.sql(&format!("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA keyfall TO {role}"));
+    let duties = ["DELETE on keyfall.duties", "DELETE on keyfall.instances"];
+    world.run_as(&role, &["check"]).exits(11).says(&duties);
+    world.sql(&format!("GRANT DELETE ON keyfall.duties, keyfall.instances TO {role}"));
     world.run_as(&role, &["check"]).exits(0);
 }
 
