@@ -69,7 +69,7 @@ impl CompareError {
             Self::S3 { source, .. } => source.advice(),
             Self::Store(error) => error.advice(),
             Self::Unordered { .. } => {
-                "this store does not list keys in byte order, as S3 does: neither this command nor polling can rely on it"
+                "this store does not list keys in byte order, as S3 does: only sweeps and polls can work with that"
             }
             Self::Broken { .. } => "run it again; if it happens again, please report it",
         }
