@@ -24,8 +24,9 @@ pub(super) enum Reach {
     LookBack(Duration),
 }
 
-/// Frontier of each series when its last look-back began, or when it was first seen.
-pub(super) type Frontiers = HashMap<String, Timestamp>;
+/// Frontier of each series when its last look-back began, or when it was first seen; none where nothing was known of it
+/// then, or keys from the future only.
+pub(super) type Frontiers = HashMap<String, Option<Timestamp>>;
 
 /// One listing: keys that begin with `prefix` and sort after `start_after`, where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +51,10 @@ pub(super) fn poll(
     let from = match reach {
         Reach::Tip => position.newest,
         Reach::LookBack(distance) => {
-            let before = before.get(&position.series).copied();
-            let frontier = position.frontier().map(|now| before.map_or(now, |before| before.min(now)));
+            let now = position.frontier();
+            // Nothing was known then: whatever came since was on time, however early its time, and all of it is listed.
+            let before = before.get(&position.series).copied().unwrap_or(now);
+            let frontier = before.zip(now).map(|(before, now)| before.min(now));
             // A time too early to subtract from lists the whole series: more, never less.
             frontier.and_then(|time| time.checked_sub(distance).ok())
         }
@@ -64,7 +67,7 @@ pub(super) fn poll(
 /// Notes where a series stood when a poll of it began that has come to its end: each look-back, and before the first
 /// one whatever poll saw the series first.
 pub(super) fn remember(before: &mut Frontiers, reach: Reach, position: &SeriesPosition) {
-    let Some(frontier) = position.frontier() else { return };
+    let frontier = position.frontier();
     let known = before.entry(position.series.clone()).or_insert(frontier);
     if matches!(reach, Reach::LookBack(_)) {
         *known = frontier;

@@ -145,7 +145,7 @@ fn render(pattern: &KeyPattern, zone: &str, put: &Put, time: Timestamp) -> Strin
 struct Object {
     series: String,
     time: Option<Timestamp>,
-    /// How far behind the newest key known of its series it was when it arrived.
+    /// How far behind the newest key known of its series it was when it arrived, by what the next look-back goes by.
     late: SignedDuration,
     /// In which process's life it arrived.
     life: u32,
@@ -214,7 +214,13 @@ impl World {
 
     fn upload(&mut self, key: String) {
         let found = judge(&self.feed, listed(&key));
-        let newest = self.position(&found.series).newest;
+        let mut newest = self.position(&found.series).newest;
+        if !self.before.contains_key(&found.series) {
+            // Until its first poll a process has not noted where the series stands: a key from the future may be the newest
+            // one by then.
+            let mine = self.ledger.values().filter(|entry| entry.series == found.series);
+            newest = newest.max(mine.filter_map(|entry| entry.time).max());
+        }
         let late =
             found.key_time.zip(newest).map_or(SignedDuration::ZERO, |(time, newest)| newest.duration_since(time));
         let object = Object { series: found.series, time: found.key_time, late, life: self.life };
@@ -326,11 +332,13 @@ impl World {
             assert!(entry.time.is_none() || key > bound, "the bound {bound} lies past {key}, which is not terminal");
         }
         let Some(frontier) = position.frontier() else { return };
+        // What lies before `start_from` is not wanted.
+        let from = (frontier - LOOKBACK).max(self.feed.start_from.unwrap_or(Timestamp::MIN));
         for bare in [false, true] {
             let put = Put { series: 0, behind: 0, bare: vec![bare] };
             let vendors = ["feed/b_2/", "feed/b/"].iter().position(|head| position.series.starts_with(head));
             let put = Put { series: vendors.map_or(0, |at| u8::try_from(at).unwrap() + 1), ..put };
-            let key = render(&self.pattern(), self.zone, &put, frontier - LOOKBACK);
+            let key = render(&self.pattern(), self.zone, &put, from);
             assert!(key > *bound, "the bound {bound} lies past {key}, which is the look-back before the frontier");
         }
     }

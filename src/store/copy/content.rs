@@ -61,7 +61,7 @@ const AWAIT_CONTENTS: &str = "-- copy::await_contents
       FROM (SELECT DISTINCT pg_catalog.hashtextextended(
                    pg_catalog.concat_ws(E'\\n', $1::pg_catalog.text, pg_catalog.encode(n.sha256, 'hex'))
                    COLLATE pg_catalog.\"C\", 2) AS number
-              FROM unnest($2::pg_catalog.bytea[]) AS n (sha256)
+              FROM pg_catalog.unnest($2::pg_catalog.bytea[]) AS n (sha256)
              ORDER BY 1 OFFSET 0) k";
 
 /// Ordered by a column without an index: by id, the planner might walk through the whole ledger instead of looking the
