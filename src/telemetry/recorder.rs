@@ -183,6 +183,8 @@ mod tests {
         table::config_reload(Reload::Accepted, Timestamp::UNIX_EPOCH);
         table::build_info("0.1.0");
         table::ledger(&feed, &gauges);
+        table::missing_slots(&feed, 2);
+        table::reconciled(&feed, Some(Timestamp::UNIX_EPOCH), 7);
     }
 
     fn rendered() -> String {
