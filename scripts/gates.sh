@@ -69,6 +69,10 @@ gate S15 "slow, large and many requests meet their limits" \
     lib::http::server::tests::a_client_that_does_not_read_is_closed_in_time \
     lib::http::server::tests::bodies_over_the_limit_are_refused \
     lib::http::server::tests::connections_over_the_cap_wait_for_a_place
+gate S16 "no address in a message is opened or shown" \
+    lib::domain::notification::tests::a_subscription_is_left_to_a_person_and_its_reason_names_no_url \
+    lib::pipeline::discover::notify::shown::tests::addresses_are_taken_out_however_they_are_spelled \
+    it::notifications::a_message_nobody_understands_stays_and_holds_up_no_other
 gate S20 "every HTTP answer says no-store and nosniff, none names the server" \
     lib::http::server::tests::every_answer_says_that_it_is_not_to_be_kept_and_is_what_its_type_says
 gate S22 "metric labels come from a closed list" \

@@ -142,3 +142,69 @@ fn exit_code(error: &StoreError) -> u8 {
         _ => exit::POSTGRES,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::domain::queue::{Attributes, Message};
+
+    /// A queue that answers this when it is asked how it is set up.
+    struct Answer(Result<bool, QueueError>);
+
+    #[async_trait]
+    impl NotificationQueue for Answer {
+        async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Message>, QueueError> {
+            unreachable!("nothing is received before the start")
+        }
+
+        async fn acknowledge(&self, _: &[&Message]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+            unreachable!("nothing is taken out before the start")
+        }
+
+        async fn attributes(&self) -> Result<Attributes, QueueError> {
+            self.0.clone().map(|has_redrive| Attributes { has_redrive, visibility: None, waiting: None })
+        }
+
+        async fn probe(&self) -> Result<(), QueueError> {
+            unreachable!("only a check tries")
+        }
+    }
+
+    fn config(strict: bool) -> Config {
+        let text = format!(
+            "[database]\nurl = \"postgres://u@h/d\"\n[queues.q]\nurl = \"http://h/q\"\nstrict = {strict}\n\
+             [feeds.f]\nbucket = \"b\"\ntable = \"t\"\nqueue = \"q\"\n"
+        );
+        crate::config::load_text(&text).unwrap_or_else(|errors| panic!("{errors}")).config
+    }
+
+    async fn refusal(strict: bool, answer: Result<bool, QueueError>) -> Option<String> {
+        let queue: Arc<dyn NotificationQueue> = Arc::new(Answer(answer));
+        let queues = Queues::from([("q".to_owned(), queue)]);
+        refuse_lax_queues(&config(strict), &queues, Patience::None).await.err()
+    }
+
+    #[tokio::test]
+    async fn a_strict_queue_must_tell_of_a_redrive_policy() {
+        let denied = || QueueError::Denied { action: "sqs:GetQueueAttributes", detail: "no".to_owned() };
+        let away = || QueueError::Transient { action: "GetQueueAttributes", detail: "away".to_owned() };
+        assert_eq!(refusal(true, Ok(true)).await, None);
+        for answer in [Ok(false), Err(denied()), Err(away())] {
+            assert!(refusal(true, answer.clone()).await.is_some_and(|text| text.contains("queues.q is strict")));
+            assert_eq!(refusal(false, answer).await, None, "nobody asks");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_queues_that_a_feed_names_are_received_from() {
+        let mut config = config(false);
+        config.s3.region = Some("eu-central-1".to_owned());
+        assert_eq!(queues(&config).await.unwrap().into_keys().collect::<Vec<_>>(), ["q"]);
+        config.feeds.clear();
+        assert!(queues(&config).await.unwrap().is_empty());
+    }
+}

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::app;
-use crate::operate::check::{self, Area, Finding, Level, Report};
+use crate::operate::check::{self, Area, Finding, Level, Report, Services};
 
 use super::arguments::CheckArgs;
 use super::exit::{Exit, Failure};
@@ -22,7 +22,8 @@ pub(super) fn check(session: &Session, args: &CheckArgs) -> Result<Exit, Failure
         block_on(async {
             let pools = app::pools(&loaded.config)?;
             let store = app::object_store(&loaded.config).await;
-            Ok(check::online(&loaded, &pools, store).await)
+            let queues = app::queues(&loaded.config).await;
+            Ok(check::online(&loaded, &pools, Services { store, queues }).await)
         })?
     };
     conclude(session.output, &report)

@@ -1,12 +1,14 @@
 //! Whether everything the configuration needs is there and permitted: all problems at once.
 //!
-//! Nothing is changed anywhere: permissions are read from the catalogue or proven on keys that do not exist. What depends
-//! on something that failed is left out rather than reported a second time.
+//! Nothing is changed anywhere, but for one delivery of a message: permissions are read from the catalogue or proven on
+//! keys that do not exist. What depends on something that failed is left out rather than reported a second time.
 
 mod bucket;
 mod database;
+mod queue;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -15,6 +17,7 @@ use serde::Serialize;
 use crate::config::feed::Feed;
 use crate::config::{Config, ConfigErrors, Loaded};
 use crate::domain::ports::{ObjectStore, S3Error};
+use crate::domain::queue::{NotificationQueue, QueueError};
 use crate::store::pool::Pools;
 
 /// Feeds looked at side by side: enough to hide round trips, too few to trouble a store.
@@ -42,7 +45,7 @@ pub enum Area {
     Database,
     /// The ledger's schema.
     Ledger,
-    /// Buckets and permissions on them.
+    /// Buckets, queues and permissions on them.
     S3,
 }
 
@@ -141,8 +144,17 @@ pub fn offline(loaded: &Loaded) -> Report {
     report
 }
 
+/// The services beside the database, as far as they could be set up.
+pub struct Services {
+    /// The object store.
+    pub store: Result<Arc<dyn ObjectStore>, S3Error>,
+    /// Queues that a feed names, by name.
+    pub queues: Result<BTreeMap<String, Arc<dyn NotificationQueue>>, QueueError>,
+}
+
 /// Asks every service that the configuration needs.
-pub async fn online(loaded: &Loaded, pools: &Pools, store: Result<Arc<dyn ObjectStore>, S3Error>) -> Report {
+pub async fn online(loaded: &Loaded, pools: &Pools, services: Services) -> Report {
+    let Services { store, queues } = services;
     let mut report = offline(loaded);
     let config = &loaded.config;
     let store = match store {
@@ -154,7 +166,11 @@ pub async fn online(loaded: &Loaded, pools: &Pools, store: Result<Arc<dyn Object
         }
     };
     // Buckets do not wait for a database that is down, nor the other way round.
-    let (database, buckets) = tokio::join!(database::look(config, pools), look_at_buckets(config, store.as_deref()));
+    let (database, buckets, queues) = tokio::join!(
+        database::look(config, pools),
+        look_at_buckets(config, store.as_deref()),
+        look_at_queues(config, queues)
+    );
     let tables = if database.usable { look_at_tables(config, pools).await } else { Vec::new() };
     report.add("database", database.findings);
     let mut tables = tables.into_iter();
@@ -163,7 +179,28 @@ pub async fn online(loaded: &Loaded, pools: &Pools, store: Result<Arc<dyn Object
         findings.extend(bucket);
         report.add(format!("feed {name}"), findings);
     }
+    for (name, findings) in queues {
+        report.add(name, findings);
+    }
     report
+}
+
+async fn look_at_queues(
+    config: &Config,
+    queues: Result<BTreeMap<String, Arc<dyn NotificationQueue>>, QueueError>,
+) -> Vec<(String, Vec<Finding>)> {
+    let queues = match queues {
+        Ok(queues) => queues,
+        Err(error) => {
+            let refused = Finding::fail(Area::S3, "queues", error.to_string(), error.advice());
+            return vec![("queues".to_owned(), vec![refused])];
+        }
+    };
+    let looks = queues.iter().filter_map(|(name, queue)| {
+        let settings = config.queues.get(name)?;
+        Some(async move { (format!("queue {name}"), queue::look(settings, queue.as_ref()).await) })
+    });
+    futures::future::join_all(looks).await
 }
 
 async fn look_at_buckets(config: &Config, store: Option<&dyn ObjectStore>) -> Vec<Vec<Finding>> {

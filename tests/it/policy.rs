@@ -74,7 +74,7 @@ fn outside(s3: &EmbeddedS3) -> Vec<String> {
 #[test]
 fn the_policy_names_no_bare_star_and_deletes_only_under_a_condition() {
     let statements = statements();
-    assert_eq!(statements.len(), 6);
+    assert_eq!(statements.len(), 7);
     for statement in &statements {
         assert_eq!(statement["Effect"], "Allow", "{statement}");
         for text in texts(&statement["Action"]).into_iter().chain(texts(&statement["Resource"])) {
