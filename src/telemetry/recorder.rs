@@ -146,7 +146,8 @@ mod tests {
     use crate::domain::feed::FeedName;
     use crate::domain::state::{Channel, SkipReason, State};
     use crate::telemetry::metrics::{
-        DisposalAction, DisposalOutcome, FeedGauges, ObjectOutcome, Outcome, PoolState, Reload, RowOutcome, Stage,
+        DisposalAction, DisposalOutcome, FeedGauges, NotificationOutcome, ObjectOutcome, Outcome, PoolState,
+        QueueAction, QueueOutcome, Reload, RowOutcome, Stage,
     };
 
     fn feed() -> FeedName {
@@ -183,6 +184,12 @@ mod tests {
         table::config_reload(Reload::Accepted, Timestamp::UNIX_EPOCH);
         table::build_info("0.1.0");
         table::ledger(&feed, &gauges);
+        table::notifications("drops", NotificationOutcome::Recorded, 1);
+        table::notifications_missed(&feed, 1);
+        table::queue_request("drops", QueueAction::Receive, QueueOutcome::Ok);
+        table::lookback(&feed, second);
+        table::missing_slots(&feed, 2);
+        table::reconciled(&feed, Some(Timestamp::UNIX_EPOCH), 7);
     }
 
     fn rendered() -> String {
