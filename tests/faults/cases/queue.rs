@@ -33,12 +33,13 @@ pub(super) fn redelivers(lab: &Lab, visibility: Duration, most: u32) {
     lab.mail.sqs.create_queue(QUEUE, QueueOptions { visibility, redrive });
 }
 
-/// Starts a program and waits until it asks for messages and what lay there before has been swept, by it or by another.
+/// Starts a program and waits until it asks for messages, and until what lay there before has been swept and polled, by
+/// it or by another.
 async fn listening(lab: &Lab, keyfall: &mut Keyfall) {
     let asked = requests(lab, Operation::Receive).len();
     keyfall.start();
     keyfall.says("notifications are received").await;
-    lab.until_count("SELECT count(last_sweep_at) FROM keyfall.feeds", 1).await;
+    lab.until_count("SELECT count(*) FROM keyfall.feeds WHERE num_nulls(last_sweep_at, last_poll_at) = 0", 1).await;
     within("messages are asked for", async {
         while requests(lab, Operation::Receive).len() == asked {
             tokio::time::sleep(Duration::from_millis(10)).await;
