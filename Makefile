@@ -56,11 +56,13 @@ mutants: ## take guards away one by one and look whether the fault lab notices; 
 	scripts/mutants.sh $(ARGS)
 
 .PHONY: lint
-lint: ## format, lints and shell scripts, no tests
+lint: ## format, lints, shell scripts and alerting rules, no other tests
 	@scripts/setup.sh lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --test e2e --features demo,failpoints -- -D warnings
 	shellcheck .ci/run scripts/*.sh
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts.test.yml
 
 .PHONY: gates
 gates: ## the security gates, one line each; ONLY="S01 S28" runs some

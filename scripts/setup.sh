@@ -5,7 +5,7 @@
 #
 #   demo   C compiler (two dependencies hold C code), PostgreSQL 15 or newer (its programs only: no cluster is made)
 #   test   the same, rustfmt and clippy, systemd-analyze, openssl
-#   lint   C compiler, rustfmt and clippy, shellcheck
+#   lint   C compiler, rustfmt and clippy, shellcheck, promtool (Prometheus itself is not started)
 #   faults the same as test, and what single cases of the fault lab need: PgBouncer, and faketime for another clock
 #   e2e    the same as demo, and LocalStack and moto, each in a Python environment of its own in a cache folder
 #          ($KEYFALL_E2E_HOME, else $XDG_CACHE_HOME/keyfall-e2e; half a gigabyte, a minute or two, once)
@@ -94,20 +94,28 @@ install_postgres() {
     find_postgres >/dev/null || die "apt's postgresql is older than $oldest_postgres: install PostgreSQL $oldest_postgres or newer (https://wiki.postgresql.org/wiki/Apt)"
 }
 
-# Debian's package starts PgBouncer unless a policy forbids it; ours lives only as long as the installation.
-install_pgbouncer() {
+# Debian's packages of servers start them unless a policy forbids it; ours lives only as long as the installation. Nor
+# shall they start with the next boot.
+install_unstarted() {
     local policy=/usr/sbin/policy-rc.d
     if [[ -e $policy ]]; then
-        install pgbouncer
+        install "$1"
+        disable "$1"
         return
     fi
     # shellcheck disable=SC2064  # the path is wanted as it is now
     trap "as_root rm -f '$policy'" EXIT
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
-    install pgbouncer
+    install "$1"
     as_root rm -f "$policy"
     trap - EXIT
+    disable "$1"
+}
+
+disable() {
+    have systemctl || return 0
+    as_root systemctl disable --quiet "$1" 2>/dev/null || say "$1 may start with the next boot: systemctl disable $1"
 }
 
 need_compiler() {
@@ -219,7 +227,10 @@ if [[ $wants_postgres == yes ]]; then
     install_postgres
 fi
 if [[ $purpose == faults ]] && ! have pgbouncer; then
-    install_pgbouncer
+    install_unstarted pgbouncer
+fi
+if [[ $purpose == lint || $purpose == all ]] && ! have promtool; then
+    install_unstarted prometheus
 fi
 if [[ $purpose == e2e ]]; then
     install_emulator localstack

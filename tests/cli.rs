@@ -13,6 +13,9 @@
 #[cfg(feature = "demo")]
 #[path = "cli/checks.rs"]
 mod checks;
+#[cfg(feature = "demo")]
+#[path = "cli/complete.rs"]
+mod complete;
 #[path = "cli/console.rs"]
 mod console;
 #[cfg(feature = "demo")]

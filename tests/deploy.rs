@@ -307,7 +307,7 @@ fn mounted_files_exist_and_are_read_only() {
             }
         }
     }
-    assert_eq!(mounted, 4);
+    assert_eq!(mounted, 5);
 }
 
 #[test]
@@ -358,6 +358,54 @@ fn prometheus_scrapes_faster_than_it_gives_up() {
     assert!(text("scrape_timeout") < text("scrape_interval"));
     let jobs = config["scrape_configs"].as_array().expect("scrape_configs");
     assert_eq!(jobs.iter().map(|job| &job["job_name"]).collect::<Vec<_>>(), ["keyfall"]);
+}
+
+/// Every rule, with its group's file being the one that Prometheus is told to read.
+fn alerts() -> Vec<Value> {
+    let config = yaml("deploy/prometheus/prometheus.yml");
+    assert_eq!(texts(&config["rule_files"]), ["/etc/prometheus/alerts.yml"]);
+    let mounts = compose();
+    let mounts = texts(&mounts["services"]["prometheus"]["volumes"]).join(" ");
+    assert!(mounts.contains("./deploy/prometheus/alerts.yml:/etc/prometheus/alerts.yml:ro"), "{mounts}");
+    let groups = yaml("deploy/prometheus/alerts.yml")["groups"].as_array().expect("groups").clone();
+    groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
+}
+
+#[test]
+fn alerts_ask_for_metrics_and_labels_that_exist() {
+    let words = regex_lite::Regex::new(r"\bkeyfall_[a-z_]+").expect("a pattern");
+    let labels = regex_lite::Regex::new(r"\$labels\.([a-z_]+)").expect("a pattern");
+    for rule in alerts() {
+        let (name, expr) = (rule["alert"].as_str().expect("alert"), rule["expr"].as_str().expect("expr"));
+        let metrics: Vec<_> = words.find_iter(expr).map(|found| found.as_str()).collect();
+        assert!(!metrics.is_empty(), "{name}: {expr}");
+        for metric in metrics {
+            let base = metric.trim_end_matches("_bucket");
+            let known = keyfall::telemetry::metrics::named(base).unwrap_or_else(|| panic!("{name}: {metric}"));
+            let text = rule["annotations"].to_string();
+            for label in labels.captures_iter(&text) {
+                assert!(known.labels.contains(&&label[1]), "{name}: {metric} has no label {}", &label[1]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_names_its_feed_says_what_to_type_and_has_its_entry_and_its_test() {
+    let (guide, proof) = (read("docs/OPERATING.md"), read("deploy/prometheus/alerts.test.yml"));
+    let rules = alerts();
+    assert!(rules.len() >= 2);
+    for rule in rules {
+        let name = rule["alert"].as_str().expect("alert");
+        let annotation =
+            |key: &str| rule["annotations"][key].as_str().unwrap_or_else(|| panic!("{name}: {key}")).to_owned();
+        assert!(annotation("summary").contains("{{ $labels.feed }}"), "{name}");
+        assert!(annotation("description").contains("`keyfall "), "{name}");
+        assert_eq!(annotation("runbook"), format!("docs/OPERATING.md#{}", name.to_lowercase()));
+        assert!(guide.lines().any(|line| line == format!("### {name}")), "{name} has no entry in docs/OPERATING.md");
+        assert!(proof.contains(&format!("alertname: {name}\n")), "{name} has no test in alerts.test.yml");
+        assert!(rule["labels"]["severity"].is_string(), "{name}");
+    }
 }
 
 /// The compose configuration passes the real loader; only the secrets' files, which compose mounts, stand elsewhere.

@@ -9,9 +9,11 @@
 #![expect(clippy::print_stdout, reason = "a benchmark's figures are its output")]
 
 mod data;
+mod instances;
 mod lab;
 mod lineitem;
 mod list;
+mod million;
 mod peers;
 mod process;
 mod report;
@@ -40,6 +42,10 @@ enum Part {
     Small,
     /// Keys listed into the ledger.
     List,
+    /// Small objects, loaded by 1, 2 and 3 instances at once.
+    Instances,
+    /// Ten times as many keys: first start, idle poll, restart, reconcile.
+    Million,
     /// Other loaders beside ours.
     Peers,
 }
@@ -49,7 +55,7 @@ const ALL: [Part; 6] = [Part::One, Part::Many, Part::Gzip, Part::Zstd, Part::Sma
 /// Measures keyfall against psql on this machine.
 #[derive(Debug, Clone, Parser)]
 struct Arguments {
-    /// What to measure; everything but `peers` where nothing is named.
+    /// What to measure; everything but `instances`, `million` and `peers` where nothing is named.
     parts: Vec<Part>,
     /// Rounds; the medians count.
     #[arg(long, default_value_t = 5)]
@@ -63,10 +69,10 @@ struct Arguments {
     /// Whether the server waits for the disk, as a production server does.
     #[arg(long, default_value = "on")]
     fsync: String,
-    /// Small objects.
+    /// Small objects; twice as many for `instances`.
     #[arg(long, default_value_t = 10_000)]
     objects: usize,
-    /// Keys to list.
+    /// Keys to list; ten times as many for `million`.
     #[arg(long, default_value_t = 100_000)]
     keys: usize,
     /// Another loader binary than the one just built, to compare two.
@@ -114,6 +120,12 @@ fn measure(mut arguments: Arguments) -> anyhow::Result<()> {
     }
     if wanted(Part::List) {
         list::run(&lab, &arguments, &mut report)?;
+    }
+    if wanted(Part::Instances) {
+        instances::run(&lab, &arguments, &mut report)?;
+    }
+    if wanted(Part::Million) {
+        million::run(&lab, &arguments, &mut report)?;
     }
     println!("\n{}{}", lab.facts()?, report.table());
     Ok(())

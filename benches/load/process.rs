@@ -44,6 +44,42 @@ pub(crate) fn observe(command: &mut Command) -> anyhow::Result<(Cost, ExitStatus
     Ok((cost, child.wait()?))
 }
 
+/// A process that runs beside us until it is told to stop.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(command.spawn().with_context(|| format!("start {}", command.get_program().display()))?))
+    }
+
+    /// CPU time so far and highest resident memory.
+    pub(crate) fn cost(&self) -> Cost {
+        let mut cost = Cost::default();
+        look(&format!("/proc/{}", self.0.id()), &mut cost);
+        cost
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status().context("start kill")?;
+        let status = self.0.wait()?;
+        if !told.success() || !status.success() {
+            bail!("a process that was told to stop ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already, unless a benchmark failed half-way.
+        if matches!(self.0.try_wait(), Ok(None)) && self.0.kill().is_ok() {
+            drop(self.0.wait());
+        }
+    }
+}
+
 /// Watches several at once, from the first start to the last end.
 pub(crate) fn cost_of_all(commands: &mut [Command]) -> anyhow::Result<f64> {
     let begun = Instant::now();

@@ -75,10 +75,12 @@ pub(crate) fn serve(contents: &[String]) -> anyhow::Result<()> {
             s3.put(BUCKET, key, std::fs::read(path).with_context(|| format!("read {path}"))?);
         } else if let Some((objects, rows)) = content.split_once('x') {
             let (objects, rows) = (objects.parse()?, rows.parse()?);
-            let empty = (rows == 0).then(|| Bytes::from_static(b""));
-            for n in 0..objects {
-                let body = empty.clone().unwrap_or_else(|| data::small_object(n, rows).into());
-                s3.put(BUCKET, &data::small_key(n), body);
+            if rows == 0 {
+                s3.put_everywhere(BUCKET, (0..objects).map(data::small_key), Bytes::new());
+            } else {
+                for n in 0..objects {
+                    s3.put(BUCKET, &data::small_key(n), data::small_object(n, rows));
+                }
             }
         } else {
             bail!("{content} is neither KEY=FILE nor OBJECTSxROWS");

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed (or several kinds of trouble), 2 usage, 3 finished with quarantined objects, \
-4 reconcile found a feed incomplete, 10 S3, 11 PostgreSQL, 12 ledger schema, 78 configuration.";
+4 incomplete, 10 S3, 11 PostgreSQL, 12 ledger schema, 78 configuration.";
 
 /// Flags every command takes, before or after its name.
 #[derive(Debug, Args)]

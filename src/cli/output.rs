@@ -127,6 +127,16 @@ impl Output {
         table.trim_fmt()
     }
 
+    /// The same; but in a window that is too narrow for it, one paragraph for each row, without what is zero. Numbers and
+    /// times that are broken over several lines cannot be read.
+    pub fn table_or_list(self, grid: &Grid) -> String {
+        let window = Table::new().width().filter(|width| *width >= NARROWEST);
+        match window {
+            Some(width) if self.is_watched() && grid.width() > usize::from(width) => grid.paragraphs(),
+            _ => self.table(grid),
+        }
+    }
+
     /// A word in its colour, where colours are wanted.
     pub fn toned(self, tone: Tone, word: &str) -> String {
         if !self.color {
@@ -193,6 +203,26 @@ impl Grid {
     /// Adds a row; control characters are escaped.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
+    }
+
+    /// Columns of a window that its table takes with borders.
+    fn width(&self) -> usize {
+        let cell = |row: &Vec<String>, index: usize| row.get(index).map_or(0, |cell| cell.chars().count());
+        let widest = |index: usize| self.rows.iter().chain([&self.header]).map(|row| cell(row, index)).max();
+        // Two blanks and a border for each column, and the last border.
+        (0..self.header.len()).map(|index| widest(index).unwrap_or(0) + 3).sum::<usize>() + 1
+    }
+
+    /// Each row as its first cell, and below it the others with their names.
+    fn paragraphs(&self) -> String {
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            lines.push(row.first().cloned().unwrap_or_default());
+            let named = self.header.iter().zip(row).skip(1);
+            let said = named.filter(|(_, cell)| !matches!(cell.as_str(), "0" | "-" | ""));
+            lines.extend(said.map(|(name, cell)| format!("  {name:12} {cell}")));
+        }
+        lines.join("\n")
     }
 
     /// Whether a column holds nothing but numbers and blanks.
@@ -269,6 +299,15 @@ mod tests {
         let grid = grid.without_zeros(&["missing", "undone"]);
         assert_eq!(grid.header, ["feed", "missing"]);
         assert_eq!(grid.rows, [["jobs", "0"], ["departments", "3"]]);
+    }
+
+    #[test]
+    fn a_row_that_is_too_wide_is_told_in_lines_without_zeros() {
+        let mut grid = grid();
+        grid.row(vec!["idle".to_owned(), "0".to_owned()]);
+        assert_eq!(grid.width(), "│ departments ┆ loaded │".chars().count());
+        assert_eq!(grid.paragraphs(), "jobs\n  loaded       7\ndepartments\n  loaded       1200\nidle");
+        assert_eq!(PIPE.table_or_list(&grid), PIPE.table(&grid));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn print(output: Output, answer: &Answer<'_>) -> Result<(), Failure> {
     if answer.feeds.is_empty() {
         return Ok(());
     }
-    let mut text = output.table(&overview(answer.feeds));
+    let mut text = output.table_or_list(&overview(answer.feeds));
     for reconciled in answer.feeds {
         for count in &reconciled.findings {
             text += &details(output, &reconciled.feed, count);
@@ -77,12 +77,11 @@ fn print(output: Output, answer: &Answer<'_>) -> Result<(), Failure> {
 }
 
 fn overview(found: &[Reconciled]) -> Grid {
-    let mut grid = Grid::new(&["feed", "in bucket", "size", "loaded", "skipped", "waiting", "differences", "complete"]);
+    let mut grid = Grid::new(&["feed", "objects", "loaded", "skipped", "waiting", "differences", "complete"]);
     for reconciled in found {
         grid.row(vec![
             reconciled.feed.clone(),
             reconciled.objects.to_string(),
-            size(reconciled.bytes),
             reconciled.loaded.to_string(),
             reconciled.skipped.values().sum::<u64>().to_string(),
             reconciled.waiting.to_string(),

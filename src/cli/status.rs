@@ -39,7 +39,7 @@ pub(super) fn print(output: Output, feeds: &[FeedStatus], instances: Option<&[In
     }
     // A window is narrow; a script wants the same columns every time.
     let grid = if output.is_watched() { grid(feeds).without_zeros(&RARE) } else { grid(feeds) };
-    let mut text = vec![output.table(&grid)];
+    let mut text = vec![output.table_or_list(&grid)];
     text.extend(feeds.iter().flat_map(|feed| remarks(output, feed)));
     match instances {
         None => {}

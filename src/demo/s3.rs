@@ -118,6 +118,11 @@ impl EmbeddedS3 {
         self.state.store.put(bucket, key, data.into(), options)
     }
 
+    /// Stores the same bytes under many keys of a bucket without versioning, for a million of them without a gigabyte.
+    pub fn put_everywhere(&self, bucket: &str, keys: impl IntoIterator<Item = String>, data: impl Into<Bytes>) {
+        self.state.store.put_everywhere(bucket, keys, data.into());
+    }
+
     /// The bytes under a key.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
         self.state.store.peek(bucket, key).map(|object| object.data.clone())

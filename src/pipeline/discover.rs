@@ -11,6 +11,7 @@ mod poll;
 mod select;
 mod sweep;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Discoverer {
     trouble: Mutex<Option<String>>,
     /// When the bucket has not answered several times in a row.
     refused: Mutex<Option<Instant>>,
+    /// A listing was not in the order of its keys: no poll of this process begins at a key any more.
+    unordered: AtomicBool,
 }
 
 /// Listings refused in a row from which on another instance had better try.
@@ -85,6 +88,7 @@ impl Discoverer {
             gap: Notify::new(),
             trouble: Mutex::default(),
             refused: Mutex::default(),
+            unordered: AtomicBool::new(false),
         }
     }
 

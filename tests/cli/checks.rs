@@ -139,6 +139,9 @@ fn missing_rights_are_named_with_their_grants() {
     ));
     world.run_as(&role, &["check"]).exits(11).says(&["UPDATE on keyfall.objects", "SELECT on keyfall.feed_status"]);
     world.sql(&format!("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA keyfall TO {role}"));
+    let duties = ["DELETE on keyfall.duties", "DELETE on keyfall.instances"];
+    world.run_as(&role, &["check"]).exits(11).says(&duties);
+    world.sql(&format!("GRANT DELETE ON keyfall.duties, keyfall.instances TO {role}"));
     world.run_as(&role, &["check"]).exits(0);
 }
 
@@ -228,4 +231,32 @@ fn an_unusable_endpoint_is_a_finding_like_any_other() {
     let world = World::ready();
     let report = world.run(&["check", "--set", "s3.endpoint_url=http://127.0.0.1:1"]).exits(10);
     report.says(&["FAIL", "feeds.jobs.bucket", "schema version 2"]);
+}
+
+#[test]
+fn replacing_needs_the_column_its_index_and_the_right_to_delete() {
+    let world = World::ready();
+    world.configure("on_change = \"replace\"");
+    let (what, detail) = only_failure(&world, 11);
+    assert_eq!(what, "feeds.departments.table");
+    assert!(detail.contains("needs a column _object_id"), "{detail}");
+    world.sql("ALTER TABLE departments ADD COLUMN _object_id int");
+    let (_, detail) = only_failure(&world, 11);
+    assert!(detail.contains("_object_id") && detail.contains("is integer"), "{detail}");
+    world.sql("ALTER TABLE departments ALTER COLUMN _object_id TYPE bigint");
+    let report = world.run(&["check"]).exits(0).says(&["2 writable columns"]);
+    warns(&report, "no index on _object_id");
+    world.sql("CREATE INDEX ON departments (_object_id)");
+    assert!(!world.run(&["check"]).exits(0).stdout.contains("no index"));
+    let role = world.role();
+    world.sql(&format!(
+        "GRANT USAGE ON SCHEMA keyfall TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA keyfall TO {role};
+         GRANT INSERT ON departments, jobs TO {role}"
+    ));
+    world.run_as(&role, &["check"]).exits(11).says(&[
+        "the role lacks DELETE on public.departments",
+        "the role lacks SELECT (_object_id) on public.departments",
+    ]);
+    world.sql(&format!("GRANT DELETE, SELECT (_object_id) ON departments TO {role}"));
+    world.run_as(&role, &["check"]).exits(0);
 }

@@ -50,6 +50,29 @@ fn a_feed_without_objects_shows_zeros() {
 }
 
 #[test]
+fn status_says_who_works_and_what_each_does_alone() {
+    let world = World::ready();
+    assert_eq!(world.json(&["status"])["instances"], json!([]));
+    world.run(&["status"]).exits(0).says(&["no instance runs"]);
+    let come = "WITH came AS (
+             INSERT INTO keyfall.instances (id, name, version, feeds, declined, expires_at)
+             SELECT gen_random_uuid(), name, '9.9', '{jobs}', '{}', now() + ends
+               FROM (VALUES ('here', interval '1 h'), ('dead', interval '-1 h')) x (name, ends) RETURNING id, expires_at
+         ), lent AS (
+             INSERT INTO keyfall.duties SELECT 'jobs', duty, id, expires_at FROM came, (VALUES ('poll'), ('sweep')) d (duty)
+              WHERE expires_at > now() RETURNING feed
+         ) SELECT count(*) FROM lent";
+    assert_eq!(world.number(come), 2);
+    let told = world.json(&["status"]);
+    let [here, dead] = told["instances"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    let facts = |row: &Value| ["name", "version", "alive", "leased", "duties"].map(|key| row[key].clone());
+    assert_eq!(facts(here), [json!("here"), json!("9.9"), json!(true), json!(0), json!(["jobs:poll", "jobs:sweep"])]);
+    assert_eq!(facts(dead), [json!("dead"), json!("9.9"), json!(false), json!(0), json!([])]);
+    assert!(here["started_at"].is_string() && here["seen_at"].is_string());
+    world.run(&["status"]).exits(0).says(&["instance", "last seen", "here", "jobs:poll jobs:sweep", "dead"]);
+}
+
+#[test]
 fn one_pass_loads_and_says_where_the_feeds_stand() {
     let (world, pass) = after_one_pass();
     pass.exits(3).says(&["departments", "keyfall objects --feed departments --state quarantined"]);

@@ -9,9 +9,11 @@ use tempfile::TempDir;
 
 use crate::console::{keyfall, ran, run};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "check",
+    "plan",
+    "reconcile",
     "status",
     "objects",
     "retry",

@@ -117,6 +117,13 @@ async fn everything_that_keyfall_asks_of_the_store_is_in_the_policy() {
     assert_eq!(lab.once(&feeds).await, 0, "{:?}", lab.ledger().await);
     lab.assert_items(9, 2).await;
     assert_eq!((lab.s3.len("drop"), lab.s3.len("store")), (3, 3));
+    // A copy that is gone is looked for by its name as well.
+    let copy = lab.s3.keys("store").pop().expect("a copy");
+    lab.s3.remove("store", &copy);
+    let mut reconcile = Command::new(env!("CARGO_BIN_EXE_keyfall"));
+    let reconciled = reconcile.arg("reconcile").arg("--config").arg(lab.file(&feeds)).output().expect("it starts");
+    let said = String::from_utf8_lossy(&reconciled.stdout);
+    assert!(reconciled.status.code() == Some(4) && said.contains("archive_missing: 1 object"), "{reconciled:?}");
     assert_eq!(outside(&lab.s3), Vec::<String>::new());
     let mut seen: Vec<_> = lab.s3.log().iter().map(|entry| action(entry.op)).collect();
     seen.sort_unstable();

@@ -22,8 +22,13 @@ async fn the_documented_grants_are_enough_to_load_and_for_nothing_else() {
     let url = lab.postgres.url(&lab.database).replace("postgres@", &format!("{role}@"));
     let feeds = items("action = \"archive\"\nprefix = \"archive/\"");
     assert_eq!(lab.once_set(&feeds, &[&format!("database.url={url}")]).await, 0, "{:?}", lab.ledger().await);
-    lab.assert_items(5, 3).await;
     lab.until_objects("loaded", "done", 5).await;
+    // The daemon keeps duties as well.
+    let engine = lab.engine_at(&url, &feeds, &[]).await;
+    lab.put_items(5..6, 3);
+    lab.until_objects("loaded", "done", 6).await;
+    engine.drain().await;
+    lab.assert_items(6, 3).await;
 
     let own = connect(&url).await;
     for statement in [
@@ -56,7 +61,7 @@ async fn the_documented_grants_are_enough_to_load_and_for_nothing_else() {
         let state = refused.code().map(|code| code.code().to_owned());
         assert_eq!(state.as_deref(), Some("42501"), "{statement}: {refused}");
     }
-    lab.assert_items(5, 3).await;
+    lab.assert_items(6, 3).await;
     lab.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 

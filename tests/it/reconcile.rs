@@ -16,9 +16,10 @@ use keyfall::operate::reconcile::{self, Fixed, Mode, Order, Reconciled};
 use keyfall::operate::sweep::Progress;
 use keyfall::operate::window::Window;
 use keyfall::store::ledger::Ledger;
+use tokio::sync::Notify;
 
 use crate::scale::discover;
-use crate::support::{BUCKET, ITEMS, Lab, item_body, item_key, items, loaded};
+use crate::support::{BUCKET, ITEMS, Lab, item_body, item_key, items, loaded, within};
 
 const EVERYTHING: Window = Window { from: None, to: None };
 const LOOK: Order = Order { window: EVERYTHING, mode: Mode::Look, examples: 20 };
@@ -55,7 +56,7 @@ impl Desk {
             let request = ListRequest { prefix: (*prefix).to_owned(), ..ListRequest::default() };
             pages.insert((*prefix).to_owned(), self.store.list(BUCKET, &request).await.expect("a page"));
         }
-        Arc::new(Stale { now: Arc::clone(&self.store), pages })
+        Arc::new(Stale { now: Arc::clone(&self.store), pages, asked: Notify::new(), go: None })
     }
 }
 
@@ -254,10 +255,12 @@ async fn fixing_does_what_a_sweep_and_a_disposer_would_and_twice_is_once() {
     assert_eq!(words, ["quarantined", "undone", "wanted", "archive_missing", "archive_differs", "never_read"]);
 }
 
-/// A store whose listings are from an earlier moment.
+/// A store whose listings are from an earlier moment, and which answers no HEAD before it may.
 struct Stale {
     now: Arc<dyn ObjectStore>,
     pages: BTreeMap<String, ListPage>,
+    asked: Notify,
+    go: Option<Notify>,
 }
 
 #[async_trait]
@@ -271,6 +274,10 @@ impl ObjectStore for Stale {
     }
 
     async fn head(&self, bucket: &str, key: &str) -> Result<Head, S3Error> {
+        self.asked.notify_one();
+        if let Some(go) = &self.go {
+            go.notified().await;
+        }
         self.now.head(bucket, key).await
     }
 
@@ -316,6 +323,27 @@ async fn what_came_behind_the_listing_s_back_is_not_gone() {
     discover(&lab, ITEMS).await;
     let reconciled = desk.try_on(stale, LOOK).await.expect("a comparison");
     assert_eq!(found(&reconciled), ["waiting 5 20"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_loaded_and_deleted_between_two_looks_is_not_gone() {
+    let lab = Lab::with_items().await;
+    let feeds = items("action = \"delete\"");
+    let desk = Desk::of(&lab, &feeds).await;
+    let stale = desk.stale(&["items/"]).await;
+    put_old(&lab, 0, item_body(0, 1));
+    discover(&lab, &feeds).await;
+    let store = Arc::into_inner(stale).map(|stale| Arc::new(Stale { go: Some(Notify::new()), ..stale })).expect("ours");
+    // The ledger says pending, the listing does not know it; it is loaded and deleted before the bucket answers.
+    let meanwhile = async {
+        within("a HEAD", store.asked.notified()).await;
+        assert_eq!(lab.once(&feeds).await, 0);
+        store.go.as_ref().expect("a gate").notify_one();
+    };
+    let (reconciled, ()) = tokio::join!(desk.try_on(Arc::clone(&store) as Arc<dyn ObjectStore>, LOOK), meanwhile);
+    let reconciled = reconciled.expect("a comparison");
+    assert_eq!(found(&reconciled), Vec::<String>::new());
+    assert_eq!((reconciled.loaded, reconciled.complete), (1, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

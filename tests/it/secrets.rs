@@ -279,7 +279,7 @@ impl Drop for Running {
     }
 }
 
-async fn fetch(port: u16, path: &str) -> String {
+pub(crate) async fn fetch(port: u16, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("the daemon listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("asked");

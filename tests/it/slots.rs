@@ -7,7 +7,8 @@ use keyfall::app;
 use keyfall::operate::slots::{self, Expectation, FeedSlots};
 use keyfall::store::ledger::Ledger;
 
-use crate::support::{ITEMS, Lab, loaded};
+use crate::secrets::fetch;
+use crate::support::{BUCKET, ITEMS, Lab, item_body, loaded, until};
 
 /// A feed of daily objects by Madrid's clock.
 const DAILY: &str = r#"
@@ -196,4 +197,37 @@ async fn only_the_latest_thousand_slots_are_looked_at() {
     assert_eq!((seen.missing, seen.slots.len()), (1000, 1000));
     let last = at("2024-05-02T00:00:00Z") - SignedDuration::from_mins(2);
     assert_eq!(seen.slots[999].begins, last);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_daemon_says_how_many_slots_are_missing_and_what_the_last_reconcile_left() {
+    let lab = Lab::with_items().await;
+    let today = Timestamp::now();
+    for back in [5, 3] {
+        let day = today.checked_sub(SignedDuration::from_hours(24 * back)).expect("a time");
+        lab.s3.put(BUCKET, &format!("daily/{}.csv", day.strftime("%Y-%m-%d")), item_body(1, 1));
+    }
+    let feeds = format!("{}\n[feeds.daily.csv]\nheader = false\n{ITEMS}", DAILY.replace("Europe/Madrid", "UTC"));
+    assert_eq!(lab.once(&feeds).await, 0);
+    lab.execute("UPDATE keyfall.feeds SET reconciled_at = 'epoch', reconcile_differences = 7 WHERE feed = 'daily'")
+        .await;
+    let daemon = lab.daemon(&feeds, &["http.listen=127.0.0.1:0", "telemetry.log=info"]);
+    daemon.says("serving /livez").await;
+    let log = daemon.log();
+    let port = log.split("serving /livez").nth(1).and_then(|rest| rest.split("127.0.0.1:").nth(1)).expect("an address");
+    let port = port.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a port");
+    until("the gauges are there", async || {
+        let metrics = fetch(port, "/metrics").await;
+        // Four days ago and the day before yesterday; the feed without a cadence says 0.
+        [
+            "missing_slots{feed=\"daily\"} 2",
+            "missing_slots{feed=\"items\"} 0",
+            "reconcile_differences{feed=\"daily\"} 7",
+            "reconcile_differences{feed=\"items\"} 0",
+            "reconciled_timestamp_seconds{feed=\"daily\"} 0",
+        ]
+        .iter()
+        .all(|line| metrics.contains(&format!("\nkeyfall_{line}\n")))
+    })
+    .await;
 }

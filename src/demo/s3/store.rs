@@ -277,6 +277,14 @@ impl Store {
         etag
     }
 
+    /// Stores one object under many keys: what each costs is its key.
+    pub(super) fn put_everywhere(&self, bucket: &str, keys: impl IntoIterator<Item = String>, data: Bytes) {
+        let object = Arc::new(Object::new(data, Attributes::default()));
+        let mut buckets = self.write();
+        let bucket = buckets.entry(bucket.to_owned()).or_default();
+        bucket.objects.extend(keys.into_iter().map(|key| (key, Arc::clone(&object))));
+    }
+
     /// Keeps what is replaced or deleted from now on, as AWS does.
     pub(super) fn enable_versioning(&self, bucket: &str) {
         let mut buckets = self.write();

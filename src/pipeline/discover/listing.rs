@@ -3,6 +3,7 @@
 //! One page is in memory at a time, whatever the bucket holds; the first objects are loadable as soon as the first page
 //! is committed.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::domain::object;
@@ -50,6 +51,7 @@ impl Discoverer {
         let Range { prefix, start_after } = range;
         let mut request = ListRequest { prefix, start_after, delimiter: None, token: None };
         let mut page = self.page(&request, channel).await?;
+        let mut greatest = String::new();
         loop {
             if leave.is_over() {
                 return Err(DiscoverError::Stopped);
@@ -58,6 +60,7 @@ impl Discoverer {
             listed.seen += page.objects.len() as u64;
             request.token = page.next.take();
             let objects = std::mem::take(&mut page.objects);
+            self.watch_order(&objects, &mut greatest);
             if request.token.is_none() {
                 listed.new += self.record(objects, channel).await?;
                 return Ok(listed);
@@ -66,6 +69,20 @@ impl Discoverer {
                 futures::future::join(self.record(objects, channel), self.page(&request, channel)).await;
             listed.new += recorded?;
             page = next?;
+        }
+    }
+
+    /// Beginning a listing at a key passes over smaller keys only where the store lists in byte order. S3 promises that;
+    /// directory buckets and some other stores do not keep it. Order is not assumed: the first key that is smaller than
+    /// one before it turns polls into listings of the whole prefix, until the next start.
+    fn watch_order(&self, objects: &[object::Listed], greatest: &mut String) {
+        for listed in objects {
+            if listed.key >= *greatest {
+                greatest.clone_from(&listed.key);
+            } else if !self.unordered.swap(true, Ordering::Relaxed) {
+                tracing::warn!(feed = %self.feed.name, bucket = %self.feed.bucket,
+                    "the store does not list keys in byte order: every poll lists the whole prefix from now on");
+            }
         }
     }
 

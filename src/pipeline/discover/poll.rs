@@ -5,6 +5,7 @@
 //! starts past a key that is not terminal; how far before follows how late objects were.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -139,7 +140,8 @@ impl Discoverer {
 
     /// Answers how long ago anybody found something new.
     async fn poll(&self, reach: Reach, before: &mut Frontiers, leave: &Leave<'_>) -> Result<Duration, DiscoverError> {
-        let listed = match bound::timed(&self.feed) {
+        let is_ordered = !self.unordered.load(Ordering::Relaxed);
+        let listed = match bound::timed(&self.feed).filter(|_| is_ordered) {
             Some(pattern) => self.poll_series(pattern, reach, before, leave).await?,
             None => self.list(bound::everything(&self.feed), Channel::Poll, leave).await?,
         };

@@ -10,12 +10,19 @@ use crate::lab::{BUCKET, Disposal, Lab, Settings, key, within};
 
 /// Keys of the large listing.
 const MANY: usize = 200_000;
+/// Keys of a day.
+const DAY: usize = 86_400;
 /// Keys on one page.
 const PAGE: usize = 1000;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("F66", "LIST is throttled, repeats itself, is empty, unsorted, never ends", odd_pages),
+        Case::new(
+            "F66-unsorted",
+            "a store that does not list in byte order: a late key long before the look-back",
+            unsorted,
+        ),
         Case::new("F74", "LIST answers broken XML, proxies' pages, 5 MB of error, compressed bytes", no_listing),
         Case::new("F74-get", "GET and DELETE answer a proxy's page", no_object),
         Case::new("F75", "200 000 keys at the first start", many_keys).alone(),
@@ -51,6 +58,23 @@ async fn odd_pages(trial: Trial) -> Report {
     // One page and one refusal for each try, with a pause between tries that doubles.
     assert!(repeated.hits() < 20, "{} pages of a listing that never ends", repeated.hits());
     assert_eq!(count_state(&lab, "quarantined").await, 0);
+    lab.verify(&mut [&mut keyfall]).await
+}
+
+async fn unsorted(trial: Trial) -> Report {
+    let mut lab = Lab::start(&trial).await;
+    lab.put(10 * DAY..10 * DAY + 3, 20);
+    let reversed = lab.s3.inject(FaultRule::on(Operation::ListObjects, Action::Unsorted).times(1));
+    lab.expect_s3("unsorted page", &reversed, 1);
+    let feed = "lookback = \"10s\"\nlookback_interval = \"300ms\"".to_owned();
+    let mut keyfall = lab.keyfall("a", &Settings { feed, ..Settings::new(Disposal::Keep) });
+    keyfall.start();
+    lab.until_state("loaded", 3).await;
+    keyfall.says("does not list keys in byte order").await;
+    lab.put(DAY..DAY + 1, 20);
+    let by_poll = "SELECT count(*) FROM keyfall.objects WHERE discovered_by = 'poll' AND state = 'loaded'";
+    lab.until_count(by_poll, 1).await;
+    assert_eq!(keyfall.log().matches("in byte order").count(), 1, "warned again");
     lab.verify(&mut [&mut keyfall]).await
 }
 
