@@ -56,6 +56,8 @@ pub struct LogEntry {
     pub status: u16,
     /// Ids of the messages that were handed out, or that the request wants deleted and still are there.
     pub messages: Vec<String>,
+    /// How many messages the request wants deleted, those included that are gone.
+    pub entries: usize,
 }
 
 /// All requests since the start or the last clearing.
@@ -73,13 +75,18 @@ impl Log {
     pub(super) fn arrive(&self, op: Operation, queue: &str) -> u64 {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let seq = self.sequence.fetch_add(1, Ordering::SeqCst);
-        entries.push(LogEntry { seq, op, queue: queue.to_owned(), status: 0, messages: Vec::new() });
+        entries.push(LogEntry { seq, op, queue: queue.to_owned(), status: 0, messages: Vec::new(), entries: 0 });
         seq
     }
 
     /// Adds what messages a request is about.
     pub(super) fn about(&self, seq: u64, messages: Vec<String>) {
         self.change(seq, |entry| entry.messages = messages);
+    }
+
+    /// Adds how many messages a request wants deleted.
+    pub(super) fn wants(&self, seq: u64, entries: usize) {
+        self.change(seq, |entry| entry.entries = entries);
     }
 
     /// Fills in the status; nothing happens where the log was cleared in the meantime.

@@ -186,6 +186,7 @@ impl Call<'_> {
 
     /// Logs what these receipts would delete, and lets the hook see it before it happens.
     async fn announce(&self, receipts: &[&str]) -> Result<(), Refusal> {
+        self.state.log.wants(self.seq, receipts.len());
         let there = |receipt: &&str| self.state.with(&self.queue, |queue| queue.receipt(receipt)).flatten();
         self.state.with(&self.queue, |_| ()).ok_or_else(Refusal::no_queue)?;
         let found: Vec<_> = receipts.iter().filter_map(there).collect();

@@ -10,6 +10,7 @@ pub(super) mod service;
 use std::time::Duration;
 
 use ::keyfall::demo::notifier::{Envelope, Event, KeySpelling, compose};
+use ::keyfall::demo::s3::Operation as S3Operation;
 use ::keyfall::demo::sqs::{LogEntry, Operation, QueueOptions};
 
 use crate::case::Case;
@@ -33,14 +34,18 @@ pub(super) fn redelivers(lab: &Lab, visibility: Duration, most: u32) {
     lab.mail.sqs.create_queue(QUEUE, QueueOptions { visibility, redrive });
 }
 
-/// Starts a program and waits until it asks for messages and what lay there before has been swept, by it or by another.
+/// Starts a program and waits until it asks for messages. The bucket has been swept and polled then, by it or by another
+/// before it: nothing that comes later is found but by what comes later.
 async fn listening(lab: &Lab, keyfall: &mut Keyfall) {
     let asked = requests(lab, Operation::Receive).len();
     keyfall.start();
     keyfall.says("notifications are received").await;
-    lab.until_count("SELECT count(last_sweep_at) FROM keyfall.feeds", 1).await;
-    within("messages are asked for", async {
-        while requests(lab, Operation::Receive).len() == asked {
+    let listed = || {
+        let log = lab.s3.log();
+        log.iter().filter(|entry| entry.op == S3Operation::ListObjects && entry.status == 200).count()
+    };
+    within("the bucket is listed, and messages are asked for", async {
+        while listed() < 2 || requests(lab, Operation::Receive).len() == asked {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
@@ -98,7 +103,7 @@ fn requests(lab: &Lab, op: Operation) -> Vec<LogEntry> {
 /// Nothing told by the queue was read more than once.
 fn read_once(lab: &Lab, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        let gets = lab.requests(::keyfall::demo::s3::Operation::GetObject, &key(number));
+        let gets = lab.requests(S3Operation::GetObject, &key(number));
         assert_eq!(gets, [200], "{} was read so often", key(number));
     }
 }
