@@ -172,6 +172,7 @@ mod tests {
         table::stage(Stage::Copy, Outcome::Ok, second);
         table::list_call(&feed, Channel::Sweep);
         table::late_object(&feed, Channel::Sweep, second);
+        table::lookback(&feed, second);
         table::in_flight(1, 2);
         table::leases_expired(1);
         table::lease_lost();
