@@ -97,7 +97,9 @@ async fn renewal_blocked(trial: Trial) -> Report {
     let mut lab = Lab::start(&trial).await;
     lab.put(0..1, 1000);
     let settings = Settings::new(Disposal::Delete);
-    let mut stuck = lab.keyfall("stuck", &settings);
+    // Its one worker is busy: it cannot lease the object again itself before the other one does.
+    let busy = Settings { workers: "max = 1".to_owned(), ..settings.clone() };
+    let mut stuck = lab.keyfall("stuck", &busy);
     let (load, renewal) = (Gate::new(), Gate::new());
     let held = stuck.control.arm("copy.finished", 1, Strike::Hold(load.clone()));
     lab.expect_hits("copy.finished hold", &held, 1);
