@@ -9,6 +9,7 @@ mod cursor;
 mod tally;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use ::keyfall::demo::notifier::{Envelope, Event, KeySpelling, Notifier, Unreliability};
@@ -26,32 +27,33 @@ use crate::lab::{BUCKET, Disposal, Lab, Settings};
 use crate::mailbox::QUEUE;
 use crate::oracle::Body;
 
-/// A life, and the pause after it, in milliseconds.
-const LIFE: std::ops::Range<u64> = 2000..12_000;
-const PAUSE: std::ops::Range<u64> = 50..1000;
+/// The pause between two lives, in milliseconds.
+const PAUSE: Range<u64> = 50..1000;
 /// Objects put in a second at most. Writers wait while a tenth of all is not loaded, so that programs are killed in the
 /// middle of the storm, not in its aftermath, however fast the machine is.
 const PACE: f64 = 500.0;
 /// Objects put between two looks at how much is loaded.
 const STRETCH: usize = 200;
 /// Longest wait for the next object to be loaded before the storm counts as stuck.
-const STUCK: Duration = Duration::from_mins(2);
+const STUCK: Duration = Duration::from_mins(5);
 
 /// What a storm is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Strength {
     objects: usize,
     /// Kills of each instance; none: as long as the storm lasts.
     kills: Option<usize>,
+    /// A life in milliseconds. A sweep begins anew when it is cut, so some lives are longer than a sweep takes.
+    life: Range<u64>,
     /// Seconds between polls, look-backs and sweeps.
     intervals: [u64; 3],
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let small = Strength { objects: 2000, kills: Some(2), intervals: [2, 3, 5] };
+    let small = Strength { objects: 2000, kills: Some(2), life: 1000..6000, intervals: [2, 3, 5] };
     vec![
         Case::new("F85-storm", "2 000 objects out of order, three instances killed twice each", move |trial| {
-            storm(trial, small)
+            storm(trial, small.clone())
         })
         .alone(),
     ]
@@ -59,9 +61,9 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// The whole storm.
 pub(super) fn case(objects: usize) -> Case {
-    let whole = Strength { objects, kills: None, intervals: [3, 6, 20] };
+    let whole = Strength { objects, kills: None, life: 3000..20_000, intervals: [3, 6, 20] };
     Case::new("storm", format!("{objects} objects out of order, three instances killed all the time"), move |trial| {
-        storm(trial, whole)
+        storm(trial, whole.clone())
     })
     .alone()
     .lasting(Duration::from_hours(1))
@@ -73,11 +75,11 @@ async fn storm(trial: Trial, strength: Strength) -> Report {
     let visibility = Duration::from_secs(10);
     lab.mail.sqs.create_queue(QUEUE, QueueOptions { visibility, redrive: None });
     let plan = arrivals::plan(strength.objects, &mut trial.random("arrivals"));
-    let mut programs = ["a", "b", "c"].map(|name| instance(&lab, name, strength));
+    let mut programs = ["a", "b", "c"].map(|name| instance(&lab, name, &strength));
     let written = CancellationToken::new();
     let everything = watch(&lab, "incoming/", &written);
     let padded = watch(&lab, "incoming/2024-0", &written);
-    let mut kills = Kills::new(&trial, strength.kills);
+    let mut kills = Kills::new(&trial, &strength);
     let begun = Instant::now();
 
     let told = write(&mut lab, &plan, &mut programs, &mut kills).await;
@@ -128,7 +130,7 @@ async fn storm(trial: Trial, strength: Strength) -> Report {
     Report { note, ..report }
 }
 
-fn instance(lab: &Lab, name: &str, strength: Strength) -> Keyfall {
+fn instance(lab: &Lab, name: &str, strength: &Strength) -> Keyfall {
     let [poll, look_back, sweep] = strength.intervals;
     let settings = Settings {
         feed: format!(
@@ -253,14 +255,16 @@ struct Kills {
     random: Rng,
     /// Of each instance, where there is a limit.
     limit: Option<usize>,
+    life: Range<u64>,
     done: usize,
     /// Per instance: kills so far, and when it dies or rises next.
     instances: [(usize, Option<Instant>); 3],
 }
 
 impl Kills {
-    fn new(trial: &Trial, limit: Option<usize>) -> Self {
-        Self { random: trial.random("kills"), limit, done: 0, instances: [(0, None); 3] }
+    fn new(trial: &Trial, strength: &Strength) -> Self {
+        let (random, life) = (trial.random("kills"), strength.life.clone());
+        Self { random, limit: strength.kills, life, done: 0, instances: [(0, None); 3] }
     }
 
     /// Whether all kills that were asked for are done; where they have no number, they are never in the way.
@@ -282,7 +286,7 @@ impl Kills {
             } else {
                 program.start();
                 let may_die = self.limit.is_none_or(|limit| *kills < limit);
-                let life = Duration::from_millis(self.random.u64(LIFE));
+                let life = Duration::from_millis(self.random.u64(self.life.clone()));
                 *next = Some(Instant::now() + if may_die { life } else { Duration::from_hours(24) });
             }
         }
