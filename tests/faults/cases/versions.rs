@@ -141,18 +141,20 @@ async fn stale_page(trial: Trial) -> Report {
     let gate = Gate::new();
     let held = stale.control.arm("discover.listed", 1, Strike::Hold(gate.clone()));
     lab.expect_hits("discover.listed hold", &held, 1);
-    stale.start();
+    // Nobody's duty: a daemon that holds the page would keep the other from listing.
+    stale.start_with(&["sweep"]);
     within("a page is held", gate.reached()).await;
     put_newer(&mut lab, 100, 30);
     lab.until_count("SELECT count(*) FROM items WHERE object = 100", 30).await;
     let attempts = "SELECT attempt::bigint FROM keyfall.objects ORDER BY id LIMIT 1";
     let before = lab.count(attempts).await;
     gate.open();
+    assert_eq!(stale.ended().await, 0, "{}", stale.log());
     // The page brings the older version back, and the conditional GET sends it away again.
     lab.until_count(attempts, before + 1).await;
     lab.until_state("leased", 0).await;
     assert_eq!(lab.count("SELECT count(*) FROM items").await, 30);
-    lab.verify(&mut [&mut fresh, &mut stale]).await
+    lab.verify(&mut [&mut fresh]).await
 }
 
 async fn same_bytes(trial: Trial, policy: &'static str, state: &'static str) -> Report {
