@@ -35,6 +35,7 @@ mod replaced;
 mod scale;
 mod secrets;
 mod slots;
+mod strict;
 mod support;
 mod targets;
 mod tls;
