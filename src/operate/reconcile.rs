@@ -197,7 +197,7 @@ impl Reconciler<'_> {
         let listed = answers.iter().filter(|(_, judged)| judged.records).filter_map(|(pair, _)| pair.listed.clone());
         let found: Vec<_> = listed.map(|listed| discover::judge(feed, listed)).collect();
         let recorded = ledger.record(feed, &found, Channel::Sweep).await?;
-        self.fixed.recorded += recorded.new.len() as u64 + recorded.revived + recorded.skipped.len() as u64;
+        self.fixed.recorded += recorded.changed();
         let still_there = answers.iter().flat_map(|(_, judged)| &judged.found);
         let still_there = still_there.filter(|found| found.finding == Finding::StillThere);
         let ids: Vec<i64> = still_there.filter_map(|found| found.id).collect();
