@@ -68,7 +68,6 @@ pub struct Engine {
     duties: Duties,
     consumers: Vec<Arc<Consumer>>,
     feeds: Vec<FeedName>,
-    configured: Vec<Arc<Feed>>,
     grace: Duration,
     /// Nothing new is begun.
     stop: CancellationToken,
@@ -89,7 +88,6 @@ impl Engine {
             duties: Duties::unshared(),
             consumers: Vec::new(),
             feeds: config.feeds.keys().cloned().collect(),
-            configured: config.feeds.values().cloned().collect(),
             grace: config.lifecycle.grace,
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -121,10 +119,10 @@ impl Engine {
 
     /// Ends first: with `stop`, so that another instance goes on while the loads of this one still run.
     fn start_keeper(&self, keeper: Keeper) {
-        let feeds: Vec<_> = self.feeds.iter().cloned().zip(self.discoverers.iter().cloned()).collect();
+        let discoverers = self.discoverers.clone();
         let declined = move || {
-            let declining = feeds.iter().filter(|(_, discoverer)| discoverer.declines());
-            declining.map(|(feed, _)| feed.clone()).collect()
+            let declining = discoverers.iter().filter(|discoverer| discoverer.declines());
+            declining.map(|discoverer| discoverer.feed().name.clone()).collect()
         };
         let stop = self.stop.clone();
         self.tracker.spawn(kept_up("duties", stop.clone(), async move || keeper.run(&declined, &stop).await));
@@ -135,8 +133,8 @@ impl Engine {
     fn start_consumer(&mut self, config: &Config, name: &str, queue: Arc<dyn NotificationQueue>) {
         let Some(settings) = config.queues.get(name) else { return };
         let all: Vec<&Feed> = config.feeds.values().map(AsRef::as_ref).collect();
-        let named = all.iter().zip(&self.discoverers).filter(|(feed, _)| feed.queue.as_deref() == Some(name));
-        let feeds = named.map(|(_, discoverer)| Arc::clone(discoverer)).collect();
+        let named = self.discoverers.iter().filter(|discoverer| discoverer.feed().queue.as_deref() == Some(name));
+        let feeds = named.cloned().collect();
         let consumer = Arc::new(Consumer::new(settings, queue, self.ledger.clone(), feeds, &all));
         self.consumers.push(Arc::clone(&consumer));
         let stop = self.stop.clone();
@@ -199,11 +197,6 @@ impl Engine {
             kept_up("renewal", let_go.clone(), async move || renew::run(&ledger, &held, lease, &let_go).await);
         #[expect(clippy::disallowed_methods, reason = "ends with `let_go`, after the tracker is empty")]
         drop(tokio::spawn(renewal));
-    }
-
-    /// Its feeds as they are configured, in the same order.
-    pub fn configured(&self) -> &[Arc<Feed>] {
-        &self.configured
     }
 
     /// Names of the feeds, in order.

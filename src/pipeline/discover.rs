@@ -92,6 +92,11 @@ impl Discoverer {
         }
     }
 
+    /// The feed, as it is configured.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
     /// Polls and sweeps until told to stop, each while it is this instance's duty.
     pub async fn run(&self, duties: &Duties, stop: &CancellationToken) {
         if bound::timed(&self.feed).is_none() {

@@ -36,7 +36,7 @@ impl Rarely {
             return Ok(());
         }
         let reconciled = engine.ledger.reconciliations().await?;
-        for feed in engine.configured() {
+        for feed in engine.discoverers.iter().map(|discoverer| discoverer.feed()) {
             let missing = slots::missing(feed, &engine.ledger, Timestamp::now()).await?;
             metrics::missing_slots(&feed.name, missing.map_or(0, |slots| slots.missing));
             let last = reconciled.iter().find(|last| last.feed == feed.name.as_str());
