@@ -14,4 +14,5 @@ pub mod ledger;
 pub mod login;
 pub mod migrate;
 pub mod pool;
+pub mod stage;
 mod tls;

@@ -105,7 +105,7 @@ fn defaults_fill_what_the_file_leaves_open() {
     let feed = case.feed("departments");
     assert_eq!(feed.prefix, "departments/");
     assert_eq!(feed.max_workers, 4);
-    assert_eq!(feed.mapping.null, [""]);
+    assert_eq!(feed.routes[0].mapping.rules.null, [""]);
     assert_eq!(feed.disposal, Disposal::Keep);
     assert_eq!(feed.fingerprint.len(), 16);
 }
@@ -159,11 +159,11 @@ fn the_environment_alone_may_say_everything() {
         .env("KEYFALL__FEEDS__JOBS__CSV__DELIMITER", "\\t")
         .env("KEYFALL__FEEDS__JOBS__COLUMNS__ID", "1");
     let feed = case.feed("jobs");
-    let include = feed.include.unwrap();
+    let include = feed.include.clone().unwrap();
     assert!(include.is_match("a/x.csv") && include.is_match("b/x.csv") && !include.is_match("a/b/x.csv"));
-    assert_eq!(feed.mapping.null, ["", "NULL"]);
+    assert_eq!(feed.routes[0].mapping.rules.null, ["", "NULL"]);
     assert_eq!((feed.csv.delimiter, feed.csv.header), (b'\t', false));
-    assert_eq!(feed.mapping.columns, [("id".to_owned(), Source::Position(1))]);
+    assert_eq!(sources(&feed), [("id".to_owned(), Source::Position(1))]);
 }
 
 #[test]
@@ -174,15 +174,20 @@ fn a_bucket_of_digits_stays_a_text() {
     assert_eq!(case.feed("departments").bucket, "true");
 }
 
+/// Target columns of a feed with a single table, each with its source.
+fn sources(feed: &Feed) -> Vec<(String, Source)> {
+    feed.routes[0].mapping.columns.iter().map(|map| (map.column.clone(), map.source.clone())).collect()
+}
+
 #[test]
 fn columns_keep_the_order_and_the_spelling_of_the_file() {
     let columns = "[feeds.departments.columns]\nz = 3\n\"A b.c\" = \"Header\"\nm = \"1\"\n";
     let expected = [
         ("z".to_owned(), Source::Position(3)),
-        ("A b.c".to_owned(), Source::Header("Header".to_owned())),
-        ("m".to_owned(), Source::Header("1".to_owned())),
+        ("A b.c".to_owned(), Source::field("Header")),
+        ("m".to_owned(), Source::field("1")),
     ];
-    assert_eq!(Case::sound(columns).feed("departments").mapping.columns, expected);
+    assert_eq!(sources(&Case::sound(columns).feed("departments")), expected);
 }
 
 #[test]

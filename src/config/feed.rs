@@ -6,11 +6,13 @@
 mod check;
 mod columns;
 mod fingerprint;
+mod format;
+mod mapping;
 mod overlap;
 mod policy;
+mod route;
 mod table_name;
 
-use std::fmt;
 use std::time::Duration;
 
 use globset::GlobSet;
@@ -24,8 +26,12 @@ use crate::domain::pattern::KeyPattern;
 
 pub(super) use check::{Checked, Known, validate};
 pub(crate) use columns::Columns;
+pub use format::{BlankRecords, Csv, DuplicateKeys, Encoding, Format, Json, Ragged};
+pub use mapping::{ColumnMap, EpochUnit, FieldPath, Mapping, Meta, NameMatch, Rules, Source, TimeFormat, Unknown};
 pub(super) use overlap::check_all as check_overlaps;
 pub use policy::{Cadence, DuplicateContent, OnChange, Slots};
+pub(crate) use route::ModeWord;
+pub use route::{Condition, Mode, Rejects, Route, TableName, Unmatched};
 
 /// The clock key names and cells follow where none is named.
 pub const DEFAULT_TIMEZONE: &str = "UTC";
@@ -59,6 +65,14 @@ pub const DEFAULT_MAX_RATIO: u64 = 1000;
 pub const DEFAULT_MAX_RECORD_BYTES: u64 = 16 * MIB;
 /// Fields of one record: as many columns as a table can have.
 pub const DEFAULT_MAX_FIELDS: u64 = 1600;
+/// Levels of nesting in one record.
+pub const DEFAULT_MAX_DEPTH: u64 = 64;
+/// Bytes of a row group or block.
+pub const DEFAULT_MAX_BLOCK_BYTES: u64 = 256 * MIB;
+/// Column of fields the mapping does not mention.
+pub const DEFAULT_RESCUE_COLUMN: &str = "_rescued";
+/// How long a row may wait for the row its foreign key names.
+pub const DEFAULT_PARENT_WAIT: Duration = Duration::from_mins(10);
 
 /// One feed.
 #[derive(Debug, Clone)]
@@ -101,14 +115,22 @@ pub struct Feed {
     pub slots: Option<Slots>,
     /// Loads of this feed at once.
     pub max_workers: usize,
-    /// Target table.
-    pub table: TableName,
-    /// How rows meet the table.
-    pub mode: Mode,
     /// How bytes become records.
+    pub format: Format,
+    /// Dialect, where the format is CSV.
     pub csv: Csv,
-    /// How fields become columns.
-    pub mapping: Mapping,
+    /// How JSON is read, where the format is JSON.
+    pub json: Json,
+    /// Target tables, at least one; a record goes to the first that takes it.
+    pub routes: Vec<Route>,
+    /// Records that no route takes.
+    pub unmatched: Unmatched,
+    /// How many rejected records an object may have.
+    pub rejects: Rejects,
+    /// Feeds whose earlier objects are loaded first.
+    pub depends_on: Vec<FeedName>,
+    /// How long a row may wait for the row its foreign key names.
+    pub parent_wait: Duration,
     /// Caps on what an object may claim.
     pub limits: Limits,
     /// What happens to a loaded object.
@@ -117,85 +139,16 @@ pub struct Feed {
     pub fingerprint: String,
 }
 
-/// A table name, already split; quoting happens in `store`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableName {
-    /// Schema; `public` by default.
-    pub schema: String,
-    /// Table.
-    pub table: String,
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.schema, self.table)
-    }
-}
-
-/// How rows meet the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Rows are added.
-    Append,
-}
-
-impl<'de> Deserialize<'de> for Mode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        choose(deserializer, &[("append", Self::Append)])
-    }
-}
-
-/// CSV dialect.
-#[derive(Debug, Clone)]
-pub struct Csv {
-    /// Field delimiter, one ASCII byte.
-    pub delimiter: u8,
-    /// Quote, one ASCII byte; none means quotes are data.
-    pub quote: Option<u8>,
-    /// Escape inside quotes, where it is not the doubled quote.
-    pub escape: Option<u8>,
-    /// Whether the first record names the fields.
-    pub header: bool,
-}
-
-/// How fields become columns.
-#[derive(Debug, Clone)]
-pub struct Mapping {
-    /// Target column and where its value comes from, in the order of the file; empty: header names are column
-    /// names, or fields stand in the table's column order.
-    pub columns: Vec<(String, Source)>,
-    /// Texts that mean NULL, unless a column has its own.
-    pub null: Vec<String>,
-    /// Fields the mapping does not mention.
-    pub unknown: Unknown,
-    /// Time zone of timestamps without an offset.
-    pub timezone: jiff::tz::TimeZone,
-}
-
-/// Where a column's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Source {
-    /// The field of this header name.
-    Header(String),
-    /// The field at this position, from 1.
-    Position(usize),
-}
-
-/// What to do with fields the mapping does not mention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Unknown {
-    /// Leave them out.
-    Ignore,
-    /// Set the object aside.
-    Quarantine,
-}
-
-impl<'de> Deserialize<'de> for Unknown {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        choose(deserializer, &[("ignore", Self::Ignore), ("quarantine", Self::Quarantine)])
+impl Feed {
+    /// Target tables, each once.
+    pub fn tables(&self) -> Vec<&TableName> {
+        let mut tables: Vec<&TableName> = Vec::new();
+        for route in &self.routes {
+            if !tables.contains(&&route.table) {
+                tables.push(&route.table);
+            }
+        }
+        tables
     }
 }
 
@@ -210,6 +163,10 @@ pub struct Limits {
     pub max_record_bytes: u64,
     /// Fields of one record.
     pub max_fields: usize,
+    /// Levels of nesting in one record.
+    pub max_depth: usize,
+    /// Bytes of a block that must be held whole: a row group of Parquet, a block of Avro.
+    pub max_block_bytes: u64,
 }
 
 /// What happens to a loaded object.
@@ -292,7 +249,7 @@ pub(crate) struct RawFeed {
     /// characters stand in double quotes, as in SQL. Required.
     table: Option<String>,
     /// How rows meet the table: `append`; default `append`.
-    mode: Mode,
+    mode: ModeWord,
     /// How bytes become records: `csv`; default `csv`. Compression is recognised by itself.
     format: Format,
     /// Texts that mean NULL; default: the empty text. An empty list makes every field a value.
@@ -337,7 +294,7 @@ impl Default for RawFeed {
             cadence_grace: None,
             max_workers: None,
             table: None,
-            mode: Mode::Append,
+            mode: ModeWord::Append,
             format: Format::Csv,
             null: Texts(vec![DEFAULT_NULL.to_owned()]),
             value_timezone: DEFAULT_TIMEZONE.to_owned(),
@@ -347,20 +304,6 @@ impl Default for RawFeed {
             limits: RawLimits::default(),
             disposal: RawDisposal::default(),
         }
-    }
-}
-
-/// How bytes become records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    /// Delimited text.
-    Csv,
-}
-
-impl<'de> Deserialize<'de> for Format {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        choose(deserializer, &[("csv", Self::Csv)])
     }
 }
 

@@ -81,7 +81,7 @@ fn choices_of(data: &[u8]) -> u8 {
 /// Whatever the bytes decompress to, no more of it than the caps allow is decoded.
 fn caps_hold(data: &[u8]) {
     const CAP: u64 = 4096;
-    let limits = Limits { max_bytes: CAP, max_ratio: 1000, max_record_bytes: CAP, max_fields: 5 };
+    let limits = Limits { max_bytes: CAP, max_record_bytes: CAP, ..fixture::feed().limits };
     let csv = Csv { quote: None, ..fixture::feed().csv };
     let feed = Feed { csv, limits, ..fixture::feed() };
     if let Ok((_, decoded)) = super::csv::decode(&feed, vec![data.to_vec()]) {

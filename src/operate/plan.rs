@@ -137,7 +137,7 @@ pub async fn plan(feed: &Feed, draft: &Draft<'_>, progress: &Progress) -> Result
     Ok(Plan {
         feed: feed.name.to_string(),
         source: format!("s3://{}/{}", feed.bucket, feed.prefix),
-        table: feed.table.to_string(),
+        table: feed.tables().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         disposal: match &feed.disposal {
             Disposal::Keep => "keep".to_owned(),
             Disposal::Delete => "delete".to_owned(),

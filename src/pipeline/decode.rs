@@ -6,11 +6,15 @@
 pub mod compression;
 pub mod csv;
 pub mod guard;
+pub mod outlet;
 pub mod plan;
 pub mod quotes;
+pub mod reader;
+pub mod rows;
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -18,11 +22,13 @@ use tokio::io::AsyncBufRead;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use crate::config::feed::Feed;
-use crate::domain::record::{BadRecord, Position};
+use crate::config::feed::{Feed, Format, Rejects};
+use crate::domain::object::ObjectRef;
+use crate::domain::record::{BadRecord, Position, Rejection};
 use crate::domain::verdict::Verdict;
 use crate::store::catalog::Shape;
 use crate::store::copy::CopyTarget;
+use crate::store::stage::Staging;
 
 use super::fetch::{Body, FetchError};
 use guard::LimitError;
@@ -36,6 +42,22 @@ pub enum DecodeError {
     /// Header or field count do not fit the mapping.
     #[error("{0}")]
     Header(String),
+    /// The object's own schema, or what its records have, does not fit the mapping.
+    #[error("{0}")]
+    Schema(String),
+    /// Fields that the feed wants columns for.
+    #[error("the object has fields without a column: {}", .0.join(", "))]
+    NewFields(Vec<String>),
+    /// More records are bad than the feed tolerates.
+    #[error("{found} records are bad, the feed tolerates {most} (rejects.max_rows); the last is {last}")]
+    Budget {
+        /// Bad records so far.
+        found: u64,
+        /// `rejects.max_rows`.
+        most: u64,
+        /// The one too many.
+        last: BadRecord,
+    },
     /// The feed's mapping does not fit the table: no object could be loaded.
     #[error("{0}")]
     Target(String),
@@ -57,8 +79,23 @@ pub enum DecodeError {
     #[error("a zstd frame needs a larger window than {}", ByteSize(compression::LARGEST_WINDOW))]
     Window,
     /// The bytes are of another format.
-    #[error("the object looks like {0}, the feed expects CSV")]
-    Format(&'static str),
+    #[error("the object looks like {found}, the feed expects {}", .expected.as_str())]
+    Format {
+        /// What it looks like.
+        found: &'static str,
+        /// What the feed says.
+        expected: Format,
+    },
+    /// A file of a format with a schema is damaged, or uses what is not supported.
+    #[error("{format}: {detail}")]
+    Damaged {
+        /// The format.
+        format: &'static str,
+        /// What is wrong.
+        detail: String,
+        /// Stable code.
+        code: &'static str,
+    },
     /// The body could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -73,15 +110,19 @@ impl DecodeError {
         match self {
             Self::Record(_)
             | Self::Header(_)
+            | Self::Schema(_)
+            | Self::Budget { .. }
             | Self::UnterminatedQuote(_)
             | Self::Limit(_)
             | Self::Compression { .. }
             | Self::Window
-            | Self::Format(_) => Verdict::Quarantine,
+            | Self::Format { .. }
+            | Self::Damaged { .. } => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
             Self::Target(_) => Verdict::Halt,
             Self::Fetch(error) => error.verdict(),
-            Self::Abandoned => Verdict::Retry,
+            // Of new fields: the columns are added, then the object is read again.
+            Self::Abandoned | Self::NewFields(_) => Verdict::Retry,
         }
     }
 
@@ -90,12 +131,16 @@ impl DecodeError {
         match self {
             Self::Record(bad) => bad.code,
             Self::Header(_) => "E-CSV-HEADER",
+            Self::Schema(_) => "E-SCHEMA",
+            Self::NewFields(_) => "E-DRIFT",
+            Self::Budget { .. } => "E-REJECTS",
             Self::Target(_) => "E-TARGET-COLUMN",
             Self::UnterminatedQuote(_) => "E-CSV-QUOTE",
             Self::Limit(limit) => limit.code(),
             Self::Compression { .. } => "E-COMPRESSION",
             Self::Window => "E-LIMIT-WINDOW",
-            Self::Format(_) => "E-FORMAT",
+            Self::Format { .. } => "E-FORMAT",
+            Self::Damaged { code, .. } => code,
             Self::Fetch(error) => error.code(),
             Self::Abandoned => "E-ABANDONED",
         }
@@ -108,6 +153,11 @@ impl DecodeError {
             Self::Header(_) => {
                 "compare [feeds.NAME.columns] and [feeds.NAME.csv] with the object, then `keyfall retry`"
             }
+            Self::Schema(_) => "compare [feeds.NAME.columns] with the object's fields, then `keyfall retry`",
+            Self::NewFields(_) => "nothing to do: the columns are added and the object is read again",
+            Self::Budget { .. } => {
+                "correct the records or the feed's rules, or raise [feeds.NAME.rejects], then `keyfall retry`"
+            }
             Self::Target(_) => {
                 "correct [feeds.NAME.columns], or add the column to the table; loading goes on by itself"
             }
@@ -117,9 +167,12 @@ impl DecodeError {
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
             Self::Window => "compress the object without --long and --ultra, and upload it again",
-            Self::Format("UTF-16 text") => "convert the object to UTF-8 and upload it again",
-            Self::Format(compression::TWICE) => "compress the object once and upload it again",
-            Self::Format(_) => "exclude such keys (`exclude`), or feed them under their own format",
+            Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
+            Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
+            Self::Damaged { .. } => {
+                "the object was damaged before it was uploaded, or written in a way that is not supported"
+            }
+            Self::Format { .. } => "exclude such keys (`exclude`), or feed them under their own format",
             Self::Fetch(error) => error.advice(),
             Self::Abandoned => "nothing to do: the object is tried again",
         }
@@ -139,22 +192,69 @@ impl DecodeError {
     }
 }
 
+/// What ended the decoding early.
+pub enum Failure {
+    /// The content.
+    Decode(DecodeError),
+    /// The bytes below; the caller knows which reader's words these are.
+    Io(io::Error),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
 /// What goes from decode to load.
 #[derive(Debug)]
 pub enum Piece {
-    /// Columns and encoding; comes first, together with the first frame.
-    Target(CopyTarget),
-    /// Encoded tuples.
-    Frame(Bytes),
+    /// Columns and encoding of a route; comes before its first frame.
+    Target {
+        /// The route's place among the feed's.
+        route: usize,
+        /// Columns and encoding.
+        target: CopyTarget,
+    },
+    /// Encoded tuples of a route.
+    Frame {
+        /// The route's place among the feed's.
+        route: usize,
+        /// Tuples.
+        rows: u64,
+        /// Their bytes.
+        bytes: Bytes,
+    },
+    /// Records that are kept out.
+    Rejections(Vec<Rejection>),
 }
 
 /// What decoding an object to its end established.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// Records, header not counted; each became one tuple.
-    pub rows: u64,
+    /// Records, header not counted.
+    pub read: u64,
+    /// Records that became a tuple.
+    pub loaded: u64,
+    /// Records that were rejected.
+    pub rejected: u64,
+    /// Records that were left out deliberately.
+    pub filtered: u64,
     /// Bytes after decompression.
     pub bytes: u64,
+    /// The header, where records were rejected and there is one.
+    pub header: Option<Vec<u8>>,
+    /// The fields, where the object names them.
+    pub fields: Option<Vec<reader::Field>>,
+}
+
+/// The table of one route.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its shape.
+    pub shape: Arc<Shape>,
+    /// Whether rows go straight into it.
+    pub staging: Staging,
 }
 
 /// What decoding needs to know of the object and its destination.
@@ -162,12 +262,12 @@ pub struct Decoded {
 pub struct Decoding<'a> {
     /// Feed: dialect, mapping, caps.
     pub feed: &'a Feed,
-    /// Target table.
-    pub shape: &'a Shape,
-    /// Ledger id, for the provenance column.
-    pub object_id: i64,
-    /// Size in the ledger, for the ratio cap.
-    pub size: u64,
+    /// The object: its ledger id for the provenance column, its size for the ratio cap, the rest for metadata columns.
+    pub object: &'a ObjectRef,
+    /// Target tables, route by route.
+    pub targets: &'a [Target],
+    /// How many records may be rejected: the feed's word, or an operator's.
+    pub rejects: Rejects,
 }
 
 /// Decodes a whole object into the channel.
@@ -184,16 +284,36 @@ pub(crate) async fn decode<R>(
 where
     R: AsyncBufRead + Send + Unpin + 'static,
 {
+    let expected = decoding.feed.format;
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
-    if let Some(other) = opened.foreign {
-        return Err(DecodeError::Format(other));
+    if let Some(found) = opened.foreign {
+        return Err(DecodeError::Format { found, expected });
     }
-    let decoded = csv::decode(decoding, opened.reader, pieces).await;
+    let Feed { csv, limits, .. } = decoding.feed;
+    let decoded = match expected {
+        Format::Csv => {
+            let reader = csv::Records::new(opened.reader, csv, limits, decoding.object.size);
+            Box::pin(rows::run(decoding, reader, pieces)).await
+        }
+        Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
+            Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
+        }
+    };
     decoded.map_err(|error| match error {
-        csv::Failure::Decode(error) => error,
-        csv::Failure::Io(error) => DecodeError::from_io(error, format),
+        Failure::Decode(error) => error,
+        Failure::Io(error) => DecodeError::from_io(error, format),
     })
+}
+
+/// A name of the object's, quoted and cut: it may be as long as a record.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 63;
+    let mut text: String = name.chars().take(LONGEST).collect();
+    if text.len() < name.len() {
+        text.push('…');
+    }
+    format!("{text:?}")
 }
 
 /// A bad record at a position.

@@ -5,6 +5,7 @@
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
 mod changed;
+mod copying;
 mod duplicates;
 mod group;
 
@@ -22,12 +23,13 @@ use crate::domain::ports::ObjectStore;
 use crate::domain::verdict::{Failure, Verdict};
 use crate::failpoint::{self, Injected, Point};
 use crate::store::catalog::{Catalog, Shape};
-use crate::store::copy::{CopyTarget, Duplicate, Load, LoadedCounts, Terms};
+use crate::store::copy::{Duplicate, Load, LoadedCounts, Terms};
 use crate::store::error::StoreError;
 use crate::store::pool::Pools;
+use crate::store::stage::Staging;
 use crate::telemetry::metrics;
 
-use super::decode::{self, DecodeError, Decoded, Decoding, Piece};
+use super::decode::{self, DecodeError, Decoded, Decoding, Piece, Target};
 use super::fetch::{self, Body, FetchError};
 use super::progress::Progress;
 
@@ -161,53 +163,67 @@ impl Ready {
 ///
 /// May be dropped at any point: the connection closes and the server rolls back.
 pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
-    let shape = fitting_shape(context).await?;
+    let targets = fitting_targets(context).await?;
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
-    let copied = copy_stream(context, lease, &shape, &body, progress).await;
+    let copied = copy_stream(context, lease, &targets, &body, progress).await;
     match copied {
         Ok(ready) => Ok(ready),
-        Err(error) if table_changed(context, &shape, [&error]).await => Err(StoreError::ShapeChanged.into()),
+        Err(error) if tables_changed(context, &targets, [&error]).await => Err(StoreError::ShapeChanged.into()),
         Err(error) => Err(duplicates::explain(context, lease, cleared(error, &body).await, &body).await),
     }
 }
 
-/// The table's shape, where the feed can be loaded into it. What was refused is looked at again the next time: whoever
-/// mends the table must not wait for a restart.
-async fn fitting_shape(context: &Context) -> Result<Arc<Shape>, StoreError> {
-    let shape = context.catalog.shape(&context.pools, &context.feed.table).await?;
-    shape.refuse_provenance(&context.feed).inspect_err(|_| context.catalog.forget(&context.feed.table))?;
-    Ok(shape)
+/// The tables' shapes, where the feed can be loaded into them, route by route. What was refused is looked at again the
+/// next time: whoever mends a table must not wait for a restart.
+async fn fitting_targets(context: &Context) -> Result<Arc<[Target]>, StoreError> {
+    let mut targets = Vec::with_capacity(context.feed.routes.len());
+    for route in &context.feed.routes {
+        let shape = context.catalog.shape(&context.pools, &route.table).await?;
+        shape.refuse_provenance(&context.feed, &route.mapping).inspect_err(|_| context.catalog.forget(&route.table))?;
+        targets.push(Target { shape, staging: Staging::None });
+    }
+    Ok(targets.into())
+}
+
+/// Each table's shape once: routes may share a table.
+fn shapes(targets: &[Target]) -> Vec<&Shape> {
+    let mut shapes: Vec<&Shape> = Vec::with_capacity(targets.len());
+    for target in targets {
+        if !shapes.iter().any(|shape| shape.oid == target.shape.oid) {
+            shapes.push(&target.shape);
+        }
+    }
+    shapes
 }
 
 async fn copy_stream(
     context: &Context,
     lease: &Lease,
-    shape: &Arc<Shape>,
+    targets: &Arc<[Target]>,
     body: &Body,
     progress: &Progress,
 ) -> Result<Ready, LoadError> {
-    let mut pump = spawn_pump(context, &lease.object, shape, body);
-    let (load, copied) = match pump.pieces.recv().await {
-        Some(Piece::Target(target)) => {
-            let mut load = begin(context, shape, lease).await?;
-            let copied = copy_frames(&mut load, shape, &target, pump, progress).await?;
-            (load, copied)
-        }
+    let mut pump = spawn_pump(context, &lease.object, targets, body);
+    let (load, copied) = if let Some(first) = pump.pieces.recv().await {
+        let mut load = begin(context, targets, lease).await?;
+        copying::all(&mut load, targets, lease.object.id, (first, &mut pump.pieces), progress).await?;
+        (load, joined(pump.task.await)?)
+    } else {
         // Not one record, or an error before the first frame.
-        Some(Piece::Frame(_)) | None => {
-            let decoded = joined(pump.task.await)?;
-            (begin(context, shape, lease).await?, decoded)
-        }
+        let decoded = joined(pump.task.await)?;
+        (begin(context, targets, lease).await?, decoded)
     };
+    let decoded_bytes = copied.bytes;
     let counts = counts(lease, copied, body).await?;
-    ready(context, load, vec![counts], copied.bytes).await
+    ready(context, load, vec![counts], decoded_bytes).await
 }
 
 /// An open transaction in which nothing of an older version is in the way.
-async fn begin(context: &Context, shape: &Shape, lease: &Lease) -> Result<Load, LoadError> {
-    let mut load = Load::begin(&context.pools, shape, &[lease]).await?;
-    changed::make_room(context, &mut load, shape, &[lease]).await?;
+async fn begin(context: &Context, targets: &[Target], lease: &Lease) -> Result<Load, LoadError> {
+    let shapes = shapes(targets);
+    let mut load = Load::begin(&context.pools, &shapes, &[lease]).await?;
+    changed::make_room(context, &mut load, &shapes, &[lease]).await?;
     Ok(load)
 }
 
@@ -231,38 +247,15 @@ struct Pump {
 }
 
 /// Decoding runs beside COPY in a task of its own, so that parsing and the socket use two cores.
-fn spawn_pump(context: &Context, object: &ObjectRef, shape: &Arc<Shape>, body: &Body) -> Pump {
+fn spawn_pump(context: &Context, object: &ObjectRef, targets: &Arc<[Target]>, body: &Body) -> Pump {
     let (sender, pieces) = mpsc::channel(FRAMES_AHEAD);
-    let (feed, shape, body) = (Arc::clone(&context.feed), Arc::clone(shape), body.clone());
-    let (object_id, size) = (object.id, object.size);
+    let (feed, targets, body, object) = (Arc::clone(&context.feed), Arc::clone(targets), body.clone(), object.clone());
     #[expect(clippy::disallowed_methods, reason = "the task is joined or aborted by the function that spawned it")]
     let task = tokio::spawn(async move {
-        decode::pump(Decoding { feed: &feed, shape: &shape, object_id, size }, &body, sender).await
+        let decoding = Decoding { feed: &feed, object: &object, targets: &targets, rejects: feed.rejects };
+        decode::pump(decoding, &body, sender).await
     });
     Pump { pieces, task: AbortOnDropHandle::new(task) }
-}
-
-async fn copy_frames(
-    load: &mut Load,
-    shape: &Shape,
-    target: &CopyTarget,
-    mut pump: Pump,
-    progress: &Progress,
-) -> Result<Decoded, LoadError> {
-    let mut rows = load.copy(shape, target).await?;
-    while let Some(piece) = pump.pieces.recv().await {
-        if let Piece::Frame(frame) = piece {
-            rows.send(frame).await?;
-            progress.step();
-        }
-    }
-    // The channel also closes when the decoder failed: only its own word says that the object is complete.
-    let decoded = joined(pump.task.await)?;
-    let copied = rows.finish().await?;
-    if copied != decoded.rows {
-        return Err(LoadError::Count { copied, sent: decoded.rows });
-    }
-    Ok(decoded)
 }
 
 fn joined(outcome: Result<Result<Decoded, DecodeError>, tokio::task::JoinError>) -> Result<Decoded, LoadError> {
@@ -282,28 +275,43 @@ async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCo
     Ok(LoadedCounts {
         id: lease.object.id,
         token: lease.token,
-        rows: i64::try_from(decoded.rows).unwrap_or(i64::MAX),
-        bytes: i64::try_from(proof.bytes).unwrap_or(i64::MAX),
+        read: signed(decoded.read),
+        loaded: signed(decoded.loaded),
+        rejected: signed(decoded.rejected),
+        filtered: signed(decoded.filtered),
+        header: decoded.header,
+        bytes: signed(proof.bytes),
         sha256: proof.sha256,
         twin: None,
     })
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Before anybody is blamed, the table must be looked at again: what its last known shape refuses, it may take by now.
 ///
 /// Only the check under lock, right before COPY, is proof against a change; an object that cannot be decoded never
 /// gets that far. Forgetting the shape is part of it: whoever mends the table must not wait for a restart.
-async fn table_changed<'a>(context: &Context, shape: &Shape, errors: impl IntoIterator<Item = &'a LoadError>) -> bool {
-    context.catalog.forget(&context.feed.table);
+async fn tables_changed<'a>(
+    context: &Context,
+    targets: &[Target],
+    errors: impl IntoIterator<Item = &'a LoadError>,
+) -> bool {
+    context.feed.tables().into_iter().for_each(|table| context.catalog.forget(table));
     let blames = |error: &LoadError| matches!(error.verdict(), Verdict::Quarantine | Verdict::Halt | Verdict::Suspect);
     if !errors.into_iter().any(blames) {
         return false;
     }
-    match context.catalog.shape(&context.pools, &context.feed.table).await {
-        Ok(now) => (now.oid, &now.fingerprint) != (shape.oid, &shape.fingerprint),
-        // The error that is there already says more.
-        Err(_) => false,
+    for Target { shape, .. } in targets {
+        // Where it cannot be asked, the error that is there already says more.
+        let Ok(now) = context.catalog.shape(&context.pools, &shape.table).await else { return false };
+        if (now.oid, &now.fingerprint) != (shape.oid, &shape.fingerprint) {
+            return true;
+        }
     }
+    false
 }
 
 /// Before content is blamed, the transport must be cleared: damaged bytes look like bad content.

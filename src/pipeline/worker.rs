@@ -198,12 +198,15 @@ impl Worker {
     }
 
     fn celebrate(&self, lease: &Lease, counts: Option<&LoadedCounts>, begun: Instant) {
-        let rows = counts.map_or(0, |counts| counts.rows.unsigned_abs());
-        let outcome = if rows == 0 { ObjectOutcome::Empty } else { ObjectOutcome::Loaded };
+        let of = |number: fn(&LoadedCounts) -> i64| counts.map_or(0, |counts| number(counts).unsigned_abs());
+        let (read, rows) = (of(|counts| counts.read), of(|counts| counts.loaded));
+        let outcome = if read == 0 { ObjectOutcome::Empty } else { ObjectOutcome::Loaded };
         let feed = self.feed();
         metrics::object(feed, outcome);
-        metrics::rows(feed, RowOutcome::Read, rows);
+        metrics::rows(feed, RowOutcome::Read, read);
         metrics::rows(feed, RowOutcome::Loaded, rows);
+        metrics::rows(feed, RowOutcome::Rejected, of(|counts| counts.rejected));
+        metrics::rows(feed, RowOutcome::Filtered, of(|counts| counts.filtered));
         metrics::read_bytes(feed, lease.object.size);
         metrics::object_duration(feed, begun.elapsed());
         let latency = Timestamp::now().duration_since(lease.object.visible_at);

@@ -5,6 +5,7 @@
 //! back. Nobody here believes `commit()`: see [`super::ledger::Ledger::loaded_among`].
 
 mod content;
+mod rejected;
 mod versions;
 
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use super::encode;
 use super::error::StoreError;
 use super::identifier::{quoted, quoted_table};
 use super::pool::Pools;
+use super::stage::Staging;
 
 pub use content::Duplicate;
 pub use versions::OtherVersion;
@@ -46,23 +48,40 @@ pub struct CopyTarget {
     pub columns: Vec<String>,
     /// Encoding.
     pub format: CopyFormat,
+    /// Whether rows go straight into the table.
+    pub staging: Staging,
 }
 
 /// What a load proves about one object, for its ledger row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadedCounts {
     /// Ledger id.
     pub id: i64,
     /// The lease's token: the fence.
     pub token: Uuid,
-    /// Records read, header not counted.
-    pub rows: i64,
+    /// Records read, header not counted: the sum of the next three.
+    pub read: i64,
+    /// Records whose rows are in their tables.
+    pub loaded: i64,
+    /// Records kept out as bad.
+    pub rejected: i64,
+    /// Records left out deliberately.
+    pub filtered: i64,
+    /// The object's header, where rejected records need it beside them.
+    pub header: Option<Vec<u8>>,
     /// Bytes of the body as stored.
     pub bytes: i64,
     /// SHA-256 of the body as stored.
     pub sha256: Vec<u8>,
     /// Another object of the same transaction with the same bytes.
     pub twin: Option<i64>,
+}
+
+impl LoadedCounts {
+    /// As much as a question about the content needs.
+    pub fn of_content(lease: &Lease, sha256: Vec<u8>) -> Self {
+        Self { id: lease.object.id, token: lease.token, read: 1, sha256, ..Self::default() }
+    }
 }
 
 /// What the ledger keeps of a load besides its counts.
@@ -87,13 +106,13 @@ pub struct Load {
 }
 
 impl Load {
-    /// Opens the transaction: durable commit forced, table locked against changes of its definition, shape and
+    /// Opens the transaction: durable commit forced, tables locked against changes of their definition, shapes and
     /// leases checked. One round trip.
-    pub async fn begin(pools: &Pools, shape: &Shape, leases: &[&Lease]) -> Result<Self, StoreError> {
+    pub async fn begin(pools: &Pools, shapes: &[&Shape], leases: &[&Lease]) -> Result<Self, StoreError> {
         let client = pools.load().await?;
         let (stall, settle) = (pools.copy_stall_timeout(), pools.statement_timeout());
         let load = Self { client: Some(client), stall, settle, replaced: Vec::new() };
-        let sql = begin_sql(shape, leases);
+        let sql = begin_sql(shapes, leases);
         // Waiting for the table's lock has the server's lock_timeout; ours comes on top for a dead network.
         let deadline = load.stall + load.settle;
         let answers = bounded("BEGIN", deadline, load.client()?.simple_query(&sql)).await?;
@@ -101,8 +120,9 @@ impl Load {
             SimpleQueryMessage::Row(row) => Some((row.get(0).map(str::to_owned), row.get(1).map(str::to_owned))),
             _ => None,
         });
-        let (fingerprint, held) = checked.unwrap_or_default();
-        if fingerprint.as_deref() != Some(shape.fingerprint.as_str()) {
+        let (fingerprints, held) = checked.unwrap_or_default();
+        let expected: Vec<&str> = shapes.iter().map(|shape| shape.fingerprint.as_str()).collect();
+        if fingerprints.as_deref() != Some(expected.join(" ").as_str()) {
             return Err(StoreError::ShapeChanged);
         }
         let held: u64 = held.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -156,12 +176,28 @@ impl Load {
         let Terms { disposal, fingerprint, duplicates } = terms;
         let ids: Vec<i64> = loaded.iter().map(|object| object.id).collect();
         let tokens: Vec<Uuid> = loaded.iter().map(|object| object.token).collect();
-        let rows: Vec<i64> = loaded.iter().map(|object| object.rows).collect();
+        let of = |count: fn(&LoadedCounts) -> i64| -> Vec<i64> { loaded.iter().map(count).collect() };
+        let (read, kept) = (of(|object| object.read), of(|object| object.loaded));
+        let (rejected, filtered) = (of(|object| object.rejected), of(|object| object.filtered));
+        let headers: Vec<Option<&[u8]>> = loaded.iter().map(|object| object.header.as_deref()).collect();
         let bytes: Vec<i64> = loaded.iter().map(|object| object.bytes).collect();
         let hashes: Vec<&[u8]> = loaded.iter().map(|object| object.sha256.as_slice()).collect();
         let twins: Vec<Option<i64>> = loaded.iter().map(|object| object.twin).collect();
-        let parameters: [&(dyn ToSql + Sync); 9] =
-            [&ids, &tokens, &rows, &bytes, &hashes, &disposal, &fingerprint, &duplicates, &twins];
+        let parameters: [&(dyn ToSql + Sync); 13] = [
+            &ids,
+            &tokens,
+            &read,
+            &bytes,
+            &hashes,
+            &disposal,
+            &fingerprint,
+            &duplicates,
+            &twins,
+            &kept,
+            &rejected,
+            &filtered,
+            &headers,
+        ];
         self.ask("ledger update", FENCE, &parameters).await
     }
 
@@ -229,21 +265,26 @@ impl Rows<'_> {
 
 /// Only numbers, UUIDs and quoted identifiers are put into this text. Our own statements see no schema but
 /// PostgreSQL's; COPY, which names everything in full, runs with the role's path: the table's triggers may need it.
-fn begin_sql(shape: &Shape, leases: &[&Lease]) -> String {
+fn begin_sql(shapes: &[&Shape], leases: &[&Lease]) -> String {
     let held: Vec<String> =
         leases.iter().map(|lease| format!("({}, '{}'::uuid)", lease.object.id, lease.token)).collect();
+    let tables: Vec<String> = shapes.iter().map(|shape| quoted_table(&shape.table)).collect();
+    let fingerprints: Vec<String> = shapes
+        .iter()
+        .map(|shape| format!("(SELECT {FINGERPRINT} FROM pg_class c WHERE c.oid = {})", shape.oid))
+        .collect();
     format!(
         "-- copy::begin
          BEGIN;
          SET LOCAL search_path = '';
          SET LOCAL synchronous_commit = on;
-         LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
-         SELECT (SELECT {FINGERPRINT} FROM pg_class c WHERE c.oid = {oid}),
+         LOCK TABLE {tables} IN ROW EXCLUSIVE MODE;
+         SELECT concat_ws(' ', {fingerprints}),
                 (SELECT count(*) FROM keyfall.objects
                   WHERE state = 'leased' AND (id, lease_token) IN ({held}));
          SET LOCAL search_path TO DEFAULT",
-        table = quoted_table(&shape.table),
-        oid = shape.oid,
+        tables = tables.join(", "),
+        fingerprints = fingerprints.join(", "),
         held = held.join(", "),
     )
 }
@@ -265,8 +306,8 @@ fn copy_sql(shape: &Shape, target: &CopyTarget) -> String {
 /// reason told at `DUPLICATES`.
 const FENCE: &str = "-- copy::fence
     UPDATE keyfall.objects o
-       SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.rows,
-           rows_rejected = 0, rows_filtered = 0, bytes_read = n.bytes, sha256 = n.sha256,
+       SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.kept,
+           rows_rejected = n.rejected, rows_filtered = n.filtered, header = n.header, bytes_read = n.bytes, sha256 = n.sha256,
            disposal = $6, disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
            reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL, approved = false,
            duplicate_of = CASE WHEN $8 AND n.rows OPERATOR(pg_catalog.>) 0 THEN coalesce((
@@ -276,8 +317,8 @@ const FENCE: &str = "-- copy::fence
                   AND (d.bucket OPERATOR(pg_catalog.<>) o.bucket OR d.key OPERATOR(pg_catalog.<>) o.key)
                 ORDER BY d.loaded_at LIMIT 1), n.twin) END
       FROM unnest($1::bigint[], $2::pg_catalog.uuid[], $3::bigint[], $4::bigint[], $5::pg_catalog.bytea[],
-                  $9::bigint[])
-           AS n (id, token, rows, bytes, sha256, twin)
+                  $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::pg_catalog.bytea[])
+           AS n (id, token, rows, bytes, sha256, twin, kept, rejected, filtered, header)
      WHERE o.id OPERATOR(pg_catalog.=) n.id AND o.lease_token OPERATOR(pg_catalog.=) n.token
        AND o.state OPERATOR(pg_catalog.=) 'leased'
     RETURNING o.id, o.duplicate_of,

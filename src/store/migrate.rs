@@ -43,6 +43,7 @@ fn migrations() -> Result<Vec<Migration>, StoreError> {
     [
         ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
         ("V2__discovery", include_str!("migrations/V2__discovery.sql")),
+        ("V3__rows", include_str!("migrations/V3__rows.sql")),
     ]
     .into_iter()
     .map(|(name, sql)| Migration::unapplied(name, sql).map_err(|error| mismatch(error.to_string())))

@@ -42,7 +42,7 @@ fn everything_in_order_is_shown_with_how_a_key_is_read() {
     world.put_department(7, "1,Sales\n");
     let report = world.run(&["check"]).exits(0).says(&[
         "PostgreSQL",
-        "schema version 2",
+        "schema version 3",
         "2 writable columns, 2 of them mapped",
         "\"departments/2024-01-07.csv\" as 2024-01-07T00:00:00Z",
         "s3:GetObject is granted",
@@ -230,7 +230,7 @@ fn buckets_are_looked_at_although_postgres_is_down() {
 fn an_unusable_endpoint_is_a_finding_like_any_other() {
     let world = World::ready();
     let report = world.run(&["check", "--set", "s3.endpoint_url=http://127.0.0.1:1"]).exits(10);
-    report.says(&["FAIL", "feeds.jobs.bucket", "schema version 2"]);
+    report.says(&["FAIL", "feeds.jobs.bucket", "schema version 3"]);
 }
 
 #[test]

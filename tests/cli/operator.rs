@@ -32,9 +32,9 @@ fn without_a_ledger_commands_say_how_to_make_one() {
     for command in [&["status"][..], &["objects"], &["sweep"], &["retry", "--all"], &["pause", "jobs"]] {
         world.run(command).exits(12).complains(&["no ledger yet", "keyfall migrate"]);
     }
-    world.run(&["migrate"]).exits(0).says(&["V1__ledger", "V2__discovery", "version 2"]);
-    world.run(&["migrate"]).exits(0).says(&["already is at", "version 2"]);
-    assert_eq!(world.json(&["migrate"]), json!({ "version": 2, "applied": [] }));
+    world.run(&["migrate"]).exits(0).says(&["V1__ledger", "V2__discovery", "V3__rows", "version 3"]);
+    world.run(&["migrate"]).exits(0).says(&["already is at", "version 3"]);
+    assert_eq!(world.json(&["migrate"]), json!({ "version": 3, "applied": [] }));
     world.run(&["status"]).exits(0);
 }
 

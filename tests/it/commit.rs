@@ -7,6 +7,7 @@ use keyfall::store::catalog::Catalog;
 use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts, Terms};
 use keyfall::store::ledger::{LeaseLimits, Ledger};
 use keyfall::store::pool::Pools;
+use keyfall::store::stage::Staging;
 use keyfall::{app, config};
 
 use crate::support::{ITEMS, Lab, connect, item_key, loaded};
@@ -49,10 +50,13 @@ impl Bench {
     /// A load with one row copied; `finished` says whether COPY was ended in order.
     async fn copied(&self, lease: &Lease, ending: Ending) -> Load {
         let feed = self.config.feeds.values().next().expect("a feed");
-        let shape = Catalog::default().shape(&self.pools, &feed.table).await.expect("a shape");
-        let mut load = Load::begin(&self.pools, &shape, &[lease]).await.expect("a transaction");
+        let shape = Catalog::default().shape(&self.pools, &feed.routes[0].table).await.expect("a shape");
+        let mut load = Load::begin(&self.pools, &[&shape], &[lease]).await.expect("a transaction");
         let columns = vec!["object".to_owned(), "line".to_owned()];
-        let mut rows = load.copy(&shape, &CopyTarget { columns, format: CopyFormat::Text }).await.expect("a copy");
+        let mut rows = load
+            .copy(&shape, &CopyTarget { columns, format: CopyFormat::Text, staging: Staging::None })
+            .await
+            .expect("a copy");
         rows.send("0\t0\n".into()).await.expect("a row is sent");
         match ending {
             Ending::InOrder => assert_eq!(rows.finish().await.expect("the copy ends"), 1),
@@ -77,7 +81,8 @@ fn terms(disposal: &'static str) -> Terms<'static> {
 }
 
 fn counts(lease: &Lease) -> [LoadedCounts; 1] {
-    [LoadedCounts { id: lease.object.id, token: lease.token, rows: 1, bytes: 12, sha256: vec![0; 32], twin: None }]
+    let (id, token) = (lease.object.id, lease.token);
+    [LoadedCounts { id, token, read: 1, loaded: 1, bytes: 12, sha256: vec![0; 32], ..LoadedCounts::default() }]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

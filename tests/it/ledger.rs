@@ -23,6 +23,7 @@ use keyfall::store::copy::{CopyFormat, CopyTarget, Load, LoadedCounts, Terms};
 use keyfall::store::error::StoreError;
 use keyfall::store::ledger::{Disposed, Found, LeaseLimits, Ledger, Loaded, SeriesPosition, Settlement};
 use keyfall::store::pool::Pools;
+use keyfall::store::stage::Staging;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
@@ -348,13 +349,14 @@ impl World<'_> {
             return;
         }
         holder.load = None;
-        let begun = Load::begin(self.pools, self.shape, &leases).await;
+        let begun = Load::begin(self.pools, &[self.shape], &leases).await;
         if held.iter().all(|held| self.model.is_held(*held)) {
             let mut load = begun.expect("all leases are held");
             if self.model.policy == OnChange::Replace && !self.make_room(owner, &mut load, &ids).await {
                 return;
             }
-            let target = CopyTarget { columns: vec!["_object_id".into(), "line".into()], format: CopyFormat::Text };
+            let columns = vec!["_object_id".into(), "line".into()];
+            let target = CopyTarget { columns, format: CopyFormat::Text, staging: Staging::None };
             let mut rows = load.copy(self.shape, &target).await.expect("a COPY");
             let lines = held.iter().fold(String::new(), |lines, (id, _)| lines + &format!("{id}\t1\n"));
             rows.send(Bytes::from(lines)).await.expect("rows are taken");
@@ -383,7 +385,7 @@ impl World<'_> {
             let found = load.other_versions(ids).await.expect("an answer");
             let told: Vec<_> = found.iter().map(|other| (other.of, other.id, other.is_approved)).collect();
             assert_eq!(told, self.model.others(ids), "other versions that are loaded");
-            let deleted = load.delete_others(self.shape, &found).await.expect("rows are deleted");
+            let deleted = load.delete_others(&[self.shape], &found).await.expect("rows are deleted");
             assert_eq!(deleted, found.len() as u64, "rows of other versions");
         }
         has_keys
@@ -416,10 +418,11 @@ impl World<'_> {
             .map(|(id, token)| LoadedCounts {
                 id: *id,
                 token: *token,
-                rows: 1,
+                read: 1,
+                loaded: 1,
                 bytes: 4,
                 sha256: vec![0; 32],
-                twin: None,
+                ..LoadedCounts::default()
             })
             .collect();
         let committed =

@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 
 use super::table_name::{self, check_identifier};
 use super::{
-    Action, Cadence, Csv, Disposal, Feed, Limits, Mapping, RawCsv, RawDisposal, RawFeed, RawLimits, Slots, Source,
-    TableName,
+    Action, BlankRecords, Cadence, ColumnMap, Csv, Disposal, DuplicateKeys, Encoding, Feed, Json, Limits, Mapping,
+    Mode, NameMatch, Ragged, RawCsv, RawDisposal, RawFeed, RawLimits, Rejects, Route, Rules, Slots, Source, TableName,
+    Unmatched,
 };
 use crate::config::bounds::{self, to_usize};
 use crate::config::report::{Report, nearest};
@@ -94,10 +95,14 @@ pub(in crate::config) fn validate(
         duplicate_content: raw.duplicate_content,
         slots,
         max_workers: raw.max_workers.map_or(known.max_workers, to_usize),
-        table: table?,
-        mode: raw.mode,
+        format: raw.format,
         csv: csv?,
-        mapping: mapping?,
+        json: Json { records: None, duplicate_keys: DuplicateKeys::Reject, coerce: false },
+        routes: vec![Route { name: None, when: Vec::new(), table: table?, mode: Mode::Append, mapping: mapping? }],
+        unmatched: Unmatched::Reject,
+        rejects: Rejects { max_rows: 0, max_ratio: None },
+        depends_on: Vec::new(),
+        parent_wait: super::DEFAULT_PARENT_WAIT,
         limits,
         disposal: disposal?,
         fingerprint: String::new(),
@@ -340,7 +345,16 @@ impl Checker<'_> {
             self.problem("csv.escape", "is the same as the delimiter", "make them differ");
         }
         // An escape that is the quote itself is the doubled quote, which needs no setting.
-        Some(Csv { delimiter, quote, escape: escape.filter(|escape| Some(*escape) != quote), header: raw.header })
+        Some(Csv {
+            delimiter,
+            quote,
+            escape: escape.filter(|escape| Some(*escape) != quote),
+            header: raw.header,
+            encoding: Encoding::Utf8,
+            comment: None,
+            ragged: Ragged::Reject,
+            blank_records: BlankRecords::Keep,
+        })
     }
 
     /// One ASCII character that does not end a line.
@@ -367,7 +381,8 @@ impl Checker<'_> {
                 self.problem(&name, format!("the column {reason}"), "write the name of a column of the table");
             }
             match source {
-                Source::Header(header) if !raw.csv.header => {
+                Source::Field(fields) if !raw.csv.header => {
+                    let header = fields.first().map_or("", |field| field.text.as_str());
                     let advice = "write the position of the field, from 1, or set csv.header = true";
                     self.problem(&name, format!("names the header {header:?}, and csv.header is false"), advice);
                 }
@@ -375,14 +390,22 @@ impl Checker<'_> {
                     let advice = "write a position from 1 to limits.max_fields";
                     self.problem(&name, format!("position {position} is out of range"), advice);
                 }
-                Source::Header(_) | Source::Position(_) => {}
+                Source::Field(_) | Source::Position(_) | Source::Constant(_) | Source::Meta(_) => {}
             }
         }
         let timezone = self.zone("value_timezone", &raw.value_timezone)?;
+        let rules = Rules { null: raw.null.0.clone(), ..Rules::default() };
+        let column = |(column, source): &(String, Source)| ColumnMap {
+            column: column.clone(),
+            source: source.clone(),
+            rules: rules.clone(),
+        };
         Some(Mapping {
-            columns: raw.columns.0.clone(),
-            null: raw.null.0.clone(),
+            columns: raw.columns.0.iter().map(column).collect(),
+            rules: rules.clone(),
+            names: NameMatch::Exact,
             unknown: raw.unknown_fields,
+            rescue_column: super::DEFAULT_RESCUE_COLUMN.to_owned(),
             timezone,
         })
     }
@@ -397,6 +420,8 @@ impl Checker<'_> {
             max_ratio: raw.max_ratio.0,
             max_record_bytes: raw.max_record_bytes.0,
             max_fields: to_usize(raw.max_fields),
+            max_depth: usize::try_from(super::DEFAULT_MAX_DEPTH).unwrap_or(usize::MAX),
+            max_block_bytes: super::DEFAULT_MAX_BLOCK_BYTES,
         }
     }
 

@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for Source {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Source, E> {
-                Ok(Source::Header(name.to_owned()))
+                Ok(Source::field(name))
             }
         }
         deserializer.deserialize_any(SourceVisitor)

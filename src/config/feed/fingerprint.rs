@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
-use super::{DuplicateContent, Feed, Format, Mode, OnChange, RawCsv, RawFeed, RawLimits, Source, Unknown};
+use super::{DuplicateContent, Feed, Format, ModeWord, OnChange, RawCsv, RawFeed, RawLimits, Source, Unknown};
 use crate::config::value::Texts;
 
 /// Bytes of the digest that are kept: 64 bits tell the configurations of one installation apart.
@@ -26,8 +26,8 @@ struct Canonical<'a> {
     include: &'a Texts,
     exclude: &'a Texts,
     start_from: Option<&'a str>,
-    table: [&'a str; 2],
-    mode: Mode,
+    table: Option<&'a str>,
+    mode: ModeWord,
     format: Format,
     csv: &'a RawCsv,
     columns: BTreeMap<&'a str, &'a Source>,
@@ -50,7 +50,7 @@ pub(super) fn of(raw: &RawFeed, feed: &Feed) -> String {
         exclude: &raw.exclude,
         // As written: `now` must not give every start another fingerprint.
         start_from: raw.start_from.as_deref(),
-        table: [&feed.table.schema, &feed.table.table],
+        table: raw.table.as_deref(),
         mode: raw.mode,
         format: raw.format,
         csv: &raw.csv,

@@ -1,25 +1,20 @@
-//! CSV records, one tuple each.
+//! CSV records.
 //!
-//! `csv-async` splits the bytes; this file checks what it lets pass (ragged rows, an open or misplaced quote, giant
-//! records) and cuts the output into frames.
+//! `csv-async` splits the bytes; this file checks what it lets pass: ragged rows, an open or misplaced quote, giant
+//! records.
 
 use std::io;
 
-use bytes::BytesMut;
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
 
-use crate::config::feed::{Csv, Limits};
-use crate::domain::record::Position;
+use crate::config::feed::{Csv, Format, Limits};
+use crate::domain::record::{BadRecord, Position};
 
 use super::guard::{Guard, LimitError, Mark, RecordStart};
-use super::plan::Plan;
 use super::quotes::Malformed;
-use super::{DecodeError, Decoded, Decoding, Piece};
-
-/// Frames of this size were fastest: at 64 KiB the backend waits for us too often, at 1 MiB we wait for it.
-const FRAME: usize = 256 * 1024;
+use super::reader::{Field, Next, RecordReader, Schema, Typing, Value};
+use super::{DecodeError, Failure};
 
 /// Buffer in front of the record splitter; smaller for objects that do not fill it.
 const BUFFER: usize = 128 * 1024;
@@ -27,73 +22,10 @@ const BUFFER: usize = 128 * 1024;
 /// Smallest buffer: a compressed object's size says little about the bytes that come out of it.
 const LEAST_BUFFER: usize = 16 * 1024;
 
-/// What ended the decoding early.
-pub enum Failure {
-    /// The content.
-    Decode(DecodeError),
-    /// The bytes below; the caller knows which reader's words these are.
-    Io(io::Error),
-}
-
-impl From<DecodeError> for Failure {
-    fn from(error: DecodeError) -> Self {
-        Self::Decode(error)
-    }
-}
-
-/// Decodes a whole CSV stream into the channel.
-pub async fn decode<R>(decoding: Decoding<'_>, bytes: R, pieces: mpsc::Sender<Piece>) -> Result<Decoded, Failure>
-where
-    R: AsyncRead + Send + Unpin,
-{
-    let Decoding { feed, shape, object_id, size } = decoding;
-    let mut records = Records::new(bytes, &feed.csv, &feed.limits, size);
-    let mut frames = Frames::new(pieces);
-
-    let mut more = records.next().await?;
-    let plan = if feed.csv.header {
-        if !more {
-            return Ok(records.decoded());
-        }
-        let plan = Plan::from_header(feed, shape, object_id, &records.record)?;
-        records.count = 0;
-        more = records.next().await?;
-        plan
-    } else {
-        if !more {
-            return Ok(records.decoded());
-        }
-        Plan::from_positions(feed, shape, object_id, records.record.len())?
-    };
-    frames.begin(&plan);
-    while more {
-        plan.encode(&records.record, records.position, &mut frames.buffer)
-            .map_err(|error| perhaps_a_header(records.blamed(error), &feed.csv))?;
-        if frames.buffer.len() >= FRAME {
-            // Room for one record beyond the mark, so that filling the next frame rarely grows it.
-            frames.flush(BytesMut::with_capacity(FRAME + FRAME / 16)).await?;
-        }
-        more = records.next().await?;
-    }
-    frames.flush(BytesMut::new()).await?;
-    Ok(records.decoded())
-}
-
-/// A bad cell in the first record of a file without header is most often one: a header that nobody told us about.
-fn perhaps_a_header(mut error: DecodeError, csv: &Csv) -> DecodeError {
-    if let DecodeError::Record(bad) = &mut error
-        && !csv.header
-        && bad.position.record == 1
-        && bad.code.starts_with("E-CELL-")
-    {
-        bad.reason.push_str("; if this line is a header, set csv.header = true");
-    }
-    error
-}
-
 /// The record splitter with its checks.
-struct Records<R> {
+pub struct Records<R> {
     reader: AsyncReader<Guard<R>>,
+    csv: Csv,
     start: std::sync::Arc<RecordStart>,
     mark: Mark,
     limits: Limits,
@@ -101,10 +33,17 @@ struct Records<R> {
     position: Position,
     count: u64,
     end: u64,
+    /// Names of the header, or as many empty ones as the first record has fields.
+    names: Vec<String>,
+    claimed: Vec<bool>,
+    /// Whether the record at hand was read to count its fields and is still to be handed out.
+    held: bool,
+    header: Option<Vec<u8>>,
 }
 
 impl<R: AsyncRead + Send + Unpin> Records<R> {
-    fn new(bytes: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
+    /// Reads an object of `size` stored bytes.
+    pub fn new(bytes: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
         let guard = Guard::new(bytes, csv, limits, size);
         let (start, mark) = (guard.record_start(), guard.mark());
         let mut builder = AsyncReaderBuilder::new();
@@ -119,6 +58,7 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
             .buffer_capacity(usize::try_from(size).map_or(BUFFER, |size| size.clamp(LEAST_BUFFER, BUFFER)));
         Self {
             reader: builder.create_reader(guard),
+            csv: csv.clone(),
             start,
             mark,
             limits: limits.clone(),
@@ -126,11 +66,15 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
             position: Position::default(),
             count: 0,
             end: 0,
+            names: Vec::new(),
+            claimed: Vec::new(),
+            held: false,
+            header: None,
         }
     }
 
     /// Reads the next record; false at the proper end of the data.
-    async fn next(&mut self) -> Result<bool, Failure> {
+    async fn read(&mut self) -> Result<bool, Failure> {
         let found = match self.reader.read_byte_record(&mut self.record).await {
             Ok(found) => found,
             Err(error) => return Err(self.cause(split(error))),
@@ -188,7 +132,7 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
     fn misplaced(&self, malformed: Malformed, position: Position) -> DecodeError {
         // Where the first field is no CSV, it is JSON: an object, or an array of them.
         if position.byte == 0 && matches!(self.reader.get_ref().first_byte(), Some(b'{' | b'[')) {
-            return DecodeError::Format("JSON");
+            return DecodeError::Format { found: "JSON", expected: Format::Csv };
         }
         super::bad(self.exact(position), None, "E-CSV-QUOTE", malformed.offence.reason())
     }
@@ -197,13 +141,6 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
     fn exact(&self, position: Position) -> Position {
         let (byte, line) = self.reader.get_ref().skip_line_ends(position.byte, position.line);
         Position { line, byte, ..position }
-    }
-
-    fn blamed(&self, mut error: DecodeError) -> DecodeError {
-        if let DecodeError::Record(bad) = &mut error {
-            bad.position = self.exact(bad.position);
-        }
-        error
     }
 
     fn check(&self) -> Result<(), DecodeError> {
@@ -219,8 +156,152 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
         Ok(())
     }
 
-    fn decoded(&self) -> Decoded {
-        Decoded { rows: self.count, bytes: self.end }
+    /// Takes the record at hand for the header.
+    fn take_names(&mut self) -> Result<(), DecodeError> {
+        for field in &self.record {
+            let name = std::str::from_utf8(field)
+                .map_err(|error| DecodeError::Header(format!("the header is not UTF-8: {error}")))?
+                .trim()
+                .to_owned();
+            if self.names.contains(&name) {
+                return Err(DecodeError::Header(format!("the header names {} twice", super::shown(&name))));
+            }
+            self.names.push(name);
+        }
+        let mut header = Vec::new();
+        self.write(usize::MAX, &mut header);
+        self.header = Some(header);
+        Ok(())
+    }
+
+    /// Writes the record at hand by the rules of the dialect, with a line end.
+    fn write(&self, most: usize, out: &mut Vec<u8>) -> u64 {
+        let (start, mut whole) = (out.len(), 0_u64);
+        let mut put = |bytes: &[u8], out: &mut Vec<u8>| {
+            whole += bytes.len() as u64;
+            let room = most.saturating_sub(out.len() - start).min(bytes.len());
+            out.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        };
+        for (index, field) in self.record.iter().enumerate() {
+            if index > 0 {
+                put(&[self.csv.delimiter], out);
+            }
+            let special = |byte: &u8| {
+                matches!(byte, b'\n' | b'\r') || *byte == self.csv.delimiter || Some(*byte) == self.csv.quote
+            };
+            match self.csv.quote {
+                Some(quote) if field.iter().any(special) => {
+                    let before = self.csv.escape.unwrap_or(quote);
+                    let mut quoted = vec![quote];
+                    for byte in field {
+                        if *byte == quote || Some(*byte) == self.csv.escape {
+                            quoted.push(before);
+                        }
+                        quoted.push(*byte);
+                    }
+                    quoted.push(quote);
+                    put(&quoted, out);
+                }
+                _ => put(field, out),
+            }
+        }
+        put(b"\n", out);
+        whole
+    }
+
+    fn ragged(&self) -> BadRecord {
+        let fields = self.record.len();
+        let counted = format!("{fields} field{}", if fields == 1 { "" } else { "s" });
+        BadRecord {
+            position: self.exact(self.position),
+            column: None,
+            code: "E-CSV-RAGGED",
+            reason: format!("the record has {counted} instead of {}", self.names.len()),
+        }
+    }
+}
+
+impl<R: AsyncRead + Send + Unpin> RecordReader for Records<R> {
+    const TYPING: Typing = Typing::Texts;
+
+    async fn schema(&mut self) -> Result<Option<Schema>, Failure> {
+        if !self.read().await? {
+            return Ok(None);
+        }
+        let fields = self.record.len();
+        self.claimed = vec![false; fields];
+        if self.csv.header {
+            self.take_names()?;
+            self.count = 0;
+            let field = |name: &String| Field { name: name.clone(), kind: String::new() };
+            return Ok(Some(Schema::Named(self.names.iter().map(field).collect())));
+        }
+        self.names = vec![String::new(); fields];
+        self.held = true;
+        Ok(Some(Schema::Positions(fields)))
+    }
+
+    fn claim(&mut self, text: &str, _steps: &[String]) -> Option<usize> {
+        if !self.csv.header {
+            return None;
+        }
+        let slot = self.names.iter().position(|name| name == text)?;
+        if let Some(claimed) = self.claimed.get_mut(slot) {
+            *claimed = true;
+        }
+        Some(slot)
+    }
+
+    #[inline]
+    async fn next(&mut self) -> Result<Next, Failure> {
+        if !std::mem::take(&mut self.held) && !self.read().await? {
+            return Ok(Next::End);
+        }
+        if self.record.len() != self.names.len() {
+            return Ok(Next::Bad(self.ragged()));
+        }
+        Ok(Next::Record)
+    }
+
+    #[inline]
+    fn number(&self) -> u64 {
+        self.position.record
+    }
+
+    fn position(&self) -> Position {
+        self.exact(self.position)
+    }
+
+    #[inline]
+    fn value(&self, slot: usize) -> Value<'_> {
+        self.record.get(slot).map_or(Value::Absent, Value::Text)
+    }
+
+    fn unclaimed(&self, visit: &mut dyn FnMut(&str, Value<'_>)) {
+        for (slot, name) in self.names.iter().enumerate() {
+            if self.claimed.get(slot) == Some(&false) {
+                visit(name, self.value(slot));
+            }
+        }
+    }
+
+    fn raw(&self, most: usize, out: &mut Vec<u8>) -> u64 {
+        self.write(most, out)
+    }
+
+    fn header(&self) -> Option<Vec<u8>> {
+        self.header.clone()
+    }
+
+    /// A bad cell in the first record of a file without header is most often one: a header that nobody told us about.
+    fn explain(&self, bad: &mut BadRecord) {
+        if !self.csv.header && bad.position.record == 1 && bad.code.starts_with("E-CELL-") {
+            bad.reason.push_str("; if this line is a header, set csv.header = true");
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.end
     }
 }
 
@@ -228,36 +309,5 @@ fn split(error: csv_async::Error) -> Failure {
     match error.into_kind() {
         ErrorKind::Io(error) => Failure::Io(error),
         other => Failure::Io(io::Error::other(format!("{other:?}"))),
-    }
-}
-
-/// Output, cut into frames.
-struct Frames {
-    buffer: BytesMut,
-    pieces: mpsc::Sender<Piece>,
-    target: Option<Piece>,
-}
-
-impl Frames {
-    fn new(pieces: mpsc::Sender<Piece>) -> Self {
-        Self { buffer: BytesMut::new(), pieces, target: None }
-    }
-
-    fn begin(&mut self, plan: &Plan<'_>) {
-        self.target = Some(Piece::Target(plan.target()));
-    }
-
-    /// Hands the frame over and goes on with `next`. The target goes with the first one, so that an object whose first frame is bad never
-    /// reaches PostgreSQL.
-    async fn flush(&mut self, next: BytesMut) -> Result<(), DecodeError> {
-        if let Some(target) = self.target.take() {
-            self.send(target).await?;
-        }
-        let frame = std::mem::replace(&mut self.buffer, next);
-        self.send(Piece::Frame(frame.freeze())).await
-    }
-
-    async fn send(&self, piece: Piece) -> Result<(), DecodeError> {
-        self.pieces.send(piece).await.map_err(|_closed| DecodeError::Abandoned)
     }
 }

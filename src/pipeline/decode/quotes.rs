@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn dialect(escape: Option<u8>) -> Csv {
-        Csv { delimiter: b',', quote: Some(b'"'), escape, header: false }
+        Csv { escape, ..crate::fuzzing::fixture::feed().csv }
     }
 
     fn scan(csv: &Csv, pieces: &[&[u8]]) -> Option<Malformed> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::feed::{Csv, Limits, Source};
+use crate::config::feed::{ColumnMap, Csv, Limits, Rules, Source};
 use crate::fuzzing::compression::member;
 use crate::fuzzing::csv::decode;
 use crate::fuzzing::fixture;
@@ -12,6 +12,11 @@ fn feed(header: bool) -> Feed {
     let mut feed = fixture::feed();
     feed.csv.header = header;
     feed
+}
+
+/// A column filled by a field.
+fn map(column: &str, field: &str) -> ColumnMap {
+    ColumnMap { column: column.to_owned(), source: Source::field(field), rules: Rules::default() }
 }
 
 /// The object cut at these places, taken modulo its length.
@@ -49,7 +54,7 @@ fn dialects() -> impl Strategy<Value = Csv> {
     let quote = prop::sample::select(vec![Some(b'"'), Some(b'\''), None]);
     let escape = prop::sample::select(vec![None, None, Some(b'\\')]);
     (prop::sample::select(b",;\t".to_vec()), quote, escape, any::<bool>())
-        .prop_map(|(delimiter, quote, escape, header)| Csv { delimiter, quote, escape, header })
+        .prop_map(|(delimiter, quote, escape, header)| Csv { delimiter, quote, escape, header, ..fixture::feed().csv })
 }
 
 /// Caps around the sizes of what is generated.
@@ -59,6 +64,7 @@ fn caps() -> impl Strategy<Value = Limits> {
         max_ratio: 1000,
         max_record_bytes: max_record_bytes + 1,
         max_fields,
+        ..fixture::feed().limits
     })
 }
 
@@ -152,11 +158,11 @@ fn only_a_first_record_without_header_is_asked_whether_it_is_one() {
 #[test]
 fn a_mapping_that_cannot_fit_the_table_is_the_operators_and_one_that_misses_a_header_is_the_objects() {
     let mut feed = feed(true);
-    feed.mapping.columns = vec![("gone".to_owned(), Source::Header("a".to_owned()))];
+    feed.routes[0].mapping.columns = vec![map("gone", "a")];
     let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
     assert!(message.starts_with("E-TARGET-COLUMN ") && message.contains("\"gone\""), "{message}");
     assert_eq!(DecodeError::Target(String::new()).verdict(), Verdict::Halt);
-    feed.mapping.columns = vec![("a".to_owned(), Source::Header("other".to_owned()))];
+    feed.routes[0].mapping.columns = vec![map("a", "other")];
     let message = decode(&feed, vec![b"a,b\n".to_vec()]).unwrap_err();
     assert!(message.starts_with("E-CSV-HEADER ") && message.contains("it has \"a\", \"b\""), "{message}");
 }
@@ -176,5 +182,5 @@ fn a_misplaced_quote_is_blamed_on_its_record_before_anything_else_in_it() {
     assert!(message(true, "a\"b,b\na,b\n").starts_with("E-CSV-QUOTE line 1 "));
     let mut plain = feed(false);
     plain.csv.quote = None;
-    assert_eq!(decode(&plain, vec![b"\"x,\"y\"z\n".to_vec()]).unwrap().1.rows, 1);
+    assert_eq!(decode(&plain, vec![b"\"x,\"y\"z\n".to_vec()]).unwrap().1.loaded, 1);
 }

@@ -104,7 +104,7 @@ pub(super) fn refuse_together(context: &Context, leases: &[&Lease]) -> Result<()
 pub(super) async fn make_room(
     context: &Context,
     load: &mut Load,
-    shape: &Shape,
+    shapes: &[&Shape],
     leases: &[&Lease],
 ) -> Result<(), LoadError> {
     if context.feed.on_change != OnChange::Replace {
@@ -120,7 +120,7 @@ pub(super) async fn make_room(
     }
     refuse_outrun(context, leases, &others).await?;
     let expected: u64 = others.iter().map(|other| other.rows).sum();
-    let found = load.delete_others(shape, &others).await?;
+    let found = load.delete_others(shapes, &others).await?;
     let is_approved = others.iter().all(|other| other.is_approved);
     if found != expected && !is_approved {
         return Err(ChangedError::Rows { expected, found }.into());

@@ -78,7 +78,7 @@ pub(super) async fn refuse(context: &Context, load: &Load, counts: &[LoadedCount
     if !refuses(&context.feed) {
         return Ok(());
     }
-    let filled: Vec<LoadedCounts> = counts.iter().filter(|count| count.rows > 0).cloned().collect();
+    let filled: Vec<LoadedCounts> = counts.iter().filter(|count| count.read > 0).cloned().collect();
     if filled.is_empty() {
         return Ok(());
     }
@@ -97,8 +97,7 @@ pub(super) async fn explain(context: &Context, lease: &Lease, error: LoadError, 
         return error;
     }
     let Ok(Some(proof)) = body.read_to_end().await else { return error };
-    let object =
-        LoadedCounts { id: lease.object.id, token: lease.token, rows: 1, bytes: 0, sha256: proof.sha256, twin: None };
+    let object = LoadedCounts::of_content(lease, proof.sha256);
     match Ledger::new(context.pools.clone()).duplicates(&[object]).await {
         Ok(found) => match found.into_iter().next() {
             Some(duplicate) => DuplicateError::new(duplicate, &context.feed).into(),
@@ -155,7 +154,7 @@ fn twins(leases: &[Lease], members: &[Member]) -> Vec<(usize, i64)> {
     let key = |member: &Member| leases.get(member.index).map(|lease| (&lease.object.bucket, &lease.object.key));
     let mut first: HashMap<&[u8], &Member> = HashMap::new();
     let mut found = Vec::new();
-    for (position, member) in members.iter().enumerate().filter(|(_, member)| member.counts.rows > 0) {
+    for (position, member) in members.iter().enumerate().filter(|(_, member)| member.counts.read > 0) {
         let original = *first.entry(&member.counts.sha256).or_insert(member);
         if key(original) != key(member) {
             found.push((position, original.counts.id));

@@ -7,16 +7,17 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::domain::lease::Lease;
+use crate::domain::record::Rejection;
 use crate::failpoint::{self, Point};
-use crate::store::catalog::Shape;
 use crate::store::copy::{CopyTarget, Load, LoadedCounts};
 use crate::store::error::StoreError;
 
-use super::super::decode::{self, Decoded, Decoding, Piece};
+use super::super::decode::{self, Decoding, Piece, Target};
 use super::super::fetch;
 use super::super::progress::Progress;
 use super::{
-    Context, FRAMES_AHEAD, LoadError, Ready, changed, cleared, counts, duplicates, fitting_shape, ready, table_changed,
+    Context, FRAMES_AHEAD, LoadError, Ready, changed, cleared, counts, duplicates, fitting_targets, ready, shapes,
+    tables_changed,
 };
 
 /// Bodies of a group fetched at once.
@@ -28,10 +29,18 @@ const GROUP_MEMBER_BYTES: usize = 4 << 20;
 /// One member of a group, decoded into memory.
 pub(super) struct Member {
     pub(super) index: usize,
+    routes: Vec<Tuples>,
+    rejections: Vec<Rejection>,
+    decoded_bytes: u64,
+    pub(super) counts: LoadedCounts,
+}
+
+/// What a member has for one route.
+#[derive(Default)]
+struct Tuples {
     target: Option<CopyTarget>,
     frames: Vec<Bytes>,
-    decoded: Decoded,
-    pub(super) counts: LoadedCounts,
+    rows: u64,
 }
 
 /// A group that could be prepared together.
@@ -50,9 +59,9 @@ pub struct Grouped {
 /// another one are in neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
 /// tried by itself.
 pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> Result<Grouped, LoadError> {
-    let shape = fitting_shape(context).await?;
+    let targets = fitting_targets(context).await?;
     let preparations: Vec<_> =
-        leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &shape, progress)).collect();
+        leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &targets, progress)).collect();
     let prepared: Vec<Result<Option<Member>, LoadError>> =
         stream::iter(preparations).buffered(GROUP_FETCHES).collect().await;
 
@@ -64,19 +73,25 @@ pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> 
             Err(error) => failed.push((index, error)),
         }
     }
-    if !failed.is_empty() && table_changed(context, &shape, failed.iter().map(|(_, error)| error)).await {
+    if !failed.is_empty() && tables_changed(context, &targets, failed.iter().map(|(_, error)| error)).await {
         return Err(StoreError::ShapeChanged.into());
     }
-    let target = members.iter().find_map(|member| member.target.clone());
-    // An object without records fits any target.
-    members.retain(|member| member.target.is_none() || member.target == target);
+    let columns: Vec<Option<CopyTarget>> =
+        (0..targets.len()).map(|route| members.iter().find_map(|member| member.target(route).cloned())).collect();
+    // A member without records for a route fits any columns of it.
+    members.retain(|member| {
+        columns
+            .iter()
+            .enumerate()
+            .all(|(route, columns)| member.target(route).is_none_or(|own| Some(own) == columns.as_ref()))
+    });
     failed.extend(duplicates::sort_out(context, leases, &mut members).await?);
     let indexes = members.iter().map(|member| member.index).collect();
     if members.is_empty() {
         return Ok(Grouped { ready: None, members: indexes, failed });
     }
-    let ready = copy_members(context, leases, &shape, target, members).await.inspect_err(|_| {
-        context.catalog.forget(&context.feed.table);
+    let ready = copy_members(context, leases, (&targets, &columns), members).await.inspect_err(|_| {
+        context.feed.tables().into_iter().for_each(|table| context.catalog.forget(table));
     })?;
     Ok(Grouped { ready: Some(ready), members: indexes, failed })
 }
@@ -86,68 +101,92 @@ async fn prepare(
     context: &Context,
     index: usize,
     lease: &Lease,
-    shape: &Shape,
+    targets: &[Target],
     progress: &Progress,
 ) -> Result<Option<Member>, LoadError> {
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
     let (sender, mut pieces) = mpsc::channel(FRAMES_AHEAD);
-    let decoding = Decoding { feed: &context.feed, shape, object_id: lease.object.id, size: lease.object.size };
+    let decoding = Decoding { feed: &context.feed, object: &lease.object, targets, rejects: context.feed.rejects };
     // Owns the receiver: giving up closes the channel, which ends the decoding.
     let collect = async move {
-        let (mut target, mut frames, mut bytes) = (None, Vec::new(), 0);
+        let mut routes: Vec<Tuples> = targets.iter().map(|_| Tuples::default()).collect();
+        let (mut rejections, mut taken) = (Vec::new(), 0);
         while let Some(piece) = pieces.recv().await {
             match piece {
-                Piece::Target(found) => target = Some(found),
-                Piece::Frame(frame) => {
-                    bytes += frame.len();
-                    frames.push(frame);
+                Piece::Target { route, target } => {
+                    if let Some(tuples) = routes.get_mut(route) {
+                        tuples.target = Some(target);
+                    }
+                }
+                Piece::Frame { route, rows, bytes } => {
+                    taken += bytes.len();
+                    if let Some(tuples) = routes.get_mut(route) {
+                        tuples.rows += rows;
+                        tuples.frames.push(bytes);
+                    }
+                }
+                Piece::Rejections(more) => {
+                    taken += more.iter().map(|rejection| rejection.raw.len()).sum::<usize>();
+                    rejections.extend(more);
                 }
             }
-            if bytes > GROUP_MEMBER_BYTES {
+            if taken > GROUP_MEMBER_BYTES {
                 return None;
             }
         }
-        Some((target, frames))
+        Some((routes, rejections))
     };
     let (decoded, collected) = futures::future::join(decode::pump(decoding, &body, sender), collect).await;
-    let Some((target, frames)) = collected else { return Ok(None) };
+    let Some((routes, rejections)) = collected else { return Ok(None) };
     let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(error) => return Err(cleared(LoadError::Decode(error), &body).await),
     };
+    let decoded_bytes = decoded.bytes;
     let counts = counts(lease, decoded, &body).await?;
-    Ok(Some(Member { index, target, frames, decoded, counts }))
+    Ok(Some(Member { index, routes, rejections, decoded_bytes, counts }))
+}
+
+impl Member {
+    fn target(&self, route: usize) -> Option<&CopyTarget> {
+        self.routes.get(route).and_then(|tuples| tuples.target.as_ref())
+    }
 }
 
 async fn copy_members(
     context: &Context,
     leases: &[Lease],
-    shape: &Shape,
-    target: Option<CopyTarget>,
-    members: Vec<Member>,
+    (targets, columns): (&[Target], &[Option<CopyTarget>]),
+    mut members: Vec<Member>,
 ) -> Result<Ready, LoadError> {
     let held: Vec<&Lease> = members.iter().filter_map(|member| leases.get(member.index)).collect();
     changed::refuse_together(context, &held)?;
-    let mut load = Load::begin(&context.pools, shape, &held).await?;
-    changed::make_room(context, &mut load, shape, &held).await?;
-    let sent: u64 = members.iter().map(|member| member.decoded.rows).sum();
-    let decoded_bytes = members.iter().map(|member| member.decoded.bytes).sum();
-    let mut counts = Vec::with_capacity(members.len());
-    if let Some(target) = target {
-        let mut rows = load.copy(shape, &target).await?;
-        for member in members {
-            for frame in member.frames {
-                rows.send(frame).await?;
+    let shapes = shapes(targets);
+    let mut load = Load::begin(&context.pools, &shapes, &held).await?;
+    changed::make_room(context, &mut load, &shapes, &held).await?;
+    for (route, (target, columns)) in targets.iter().zip(columns).enumerate() {
+        let Some(columns) = columns else { continue };
+        let mut copy = load.copy(&target.shape, columns).await?;
+        let mut sent = 0;
+        for tuples in members.iter_mut().filter_map(|member| member.routes.get_mut(route)) {
+            for frame in std::mem::take(&mut tuples.frames) {
+                copy.send(frame).await?;
             }
-            counts.push(member.counts);
+            sent += tuples.rows;
         }
-        let copied = rows.finish().await?;
+        let copied = copy.finish().await?;
         if copied != sent {
             return Err(LoadError::Count { copied, sent });
         }
-    } else {
-        counts.extend(members.into_iter().map(|member| member.counts));
+    }
+    let decoded_bytes = members.iter().map(|member| member.decoded_bytes).sum();
+    let mut counts = Vec::with_capacity(members.len());
+    for member in members {
+        if !member.rejections.is_empty() {
+            load.reject(member.counts.id, &member.rejections).await?;
+        }
+        counts.push(member.counts);
     }
     ready(context, load, counts, decoded_bytes).await
 }

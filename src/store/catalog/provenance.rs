@@ -40,9 +40,9 @@ impl Shape {
     }
 
     /// Refuses a table whose provenance columns do not fit the feed.
-    pub fn refuse_provenance(&self, feed: &Feed) -> Result<(), StoreError> {
+    pub fn refuse_provenance(&self, feed: &Feed, mapping: &Mapping) -> Result<(), StoreError> {
         for (which, column) in &self.provenance {
-            if column.kind != ColumnType::Int8 && !is_mapped(*which, &feed.mapping) {
+            if column.kind != ColumnType::Int8 && !is_mapped(*which, mapping) {
                 let (name, kind) = (which.column(), &column.type_name);
                 return Err(target(
                     format!("column {name} of {} is {kind}; keyfall fills it with numbers", quoted_table(&self.table)),
@@ -50,7 +50,7 @@ impl Shape {
                 ));
             }
         }
-        if feed.on_change == OnChange::Replace && !self.fills(Provenance::ObjectId, &feed.mapping) {
+        if feed.on_change == OnChange::Replace && !self.fills(Provenance::ObjectId, mapping) {
             return Err(target(
                 format!("on_change = \"replace\" needs a column _object_id in {}, unmapped", quoted_table(&self.table)),
                 "ALTER TABLE … ADD COLUMN _object_id bigint, and an index on it; loading goes on by itself",
@@ -61,5 +61,5 @@ impl Shape {
 }
 
 fn is_mapped(which: Provenance, mapping: &Mapping) -> bool {
-    mapping.columns.iter().any(|(column, _)| column == which.column())
+    mapping.columns.iter().any(|map| map.column == which.column())
 }

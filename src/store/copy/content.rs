@@ -47,7 +47,7 @@ impl Ledger {
 
 /// Objects without a row are all alike and nobody's duplicates.
 fn with_rows(objects: &[LoadedCounts]) -> (Vec<i64>, Vec<&[u8]>) {
-    objects.iter().filter(|object| object.rows > 0).map(|object| (object.id, object.sha256.as_slice())).unzip()
+    objects.iter().filter(|object| object.read > 0).map(|object| (object.id, object.sha256.as_slice())).unzip()
 }
 
 pub(super) fn read_duplicate(row: &Row) -> Result<Duplicate, StoreError> {

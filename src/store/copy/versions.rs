@@ -51,13 +51,17 @@ impl Load {
 
     /// Deletes the rows of other versions of our keys; answers how many there were. COMMIT makes it true together with
     /// the rows that take their place, and a rollback, whoever or whatever causes it, brings them back.
-    pub async fn delete_others(&mut self, shape: &Shape, others: &[OtherVersion]) -> Result<u64, StoreError> {
+    pub async fn delete_others(&mut self, shapes: &[&Shape], others: &[OtherVersion]) -> Result<u64, StoreError> {
         let ids: Vec<i64> = others.iter().map(|other| other.id).collect();
         let client = self.client()?;
-        let sql = delete_sql(shape);
-        let statement = bounded("PREPARE", self.stall, client.prepare_cached(&sql)).await?;
-        // As long as the end of a COPY: rows, their indexes and triggers are at work.
-        let deleted = bounded("DELETE of older rows", self.stall * 10, client.execute(&statement, &[&ids])).await?;
+        let mut deleted = 0;
+        // Backwards: a table may refer to one that stands before it.
+        for shape in shapes.iter().rev() {
+            let sql = delete_sql(shape);
+            let statement = bounded("PREPARE", self.stall, client.prepare_cached(&sql)).await?;
+            // As long as the end of a COPY: rows, their indexes and triggers are at work.
+            deleted += bounded("DELETE of older rows", self.stall * 10, client.execute(&statement, &[&ids])).await?;
+        }
         self.replaced.extend(others.iter().map(|other| (other.id, other.of)));
         failpoint::reach(Point::ReplaceDeleted).await?;
         Ok(deleted)
