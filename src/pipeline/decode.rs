@@ -29,6 +29,7 @@ use crate::domain::verdict::Verdict;
 use crate::store::catalog::Shape;
 use crate::store::copy::CopyTarget;
 use crate::store::stage::Staging;
+use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
 use guard::LimitError;
@@ -46,8 +47,8 @@ pub enum DecodeError {
     #[error("{0}")]
     Schema(String),
     /// Fields that the feed wants columns for.
-    #[error("the object has fields without a column: {}", .0.join(", "))]
-    NewFields(Vec<String>),
+    #[error("the object has fields without a column: {}", names(.0))]
+    NewFields(Vec<NewColumn>),
     /// More records are bad than the feed tolerates.
     #[error("{found} records are bad, the feed tolerates {most} (rejects.max_rows); the last is {last}")]
     Budget {
@@ -304,6 +305,11 @@ where
         Failure::Decode(error) => error,
         Failure::Io(error) => DecodeError::from_io(error, format),
     })
+}
+
+/// Names of columns, quoted and cut.
+fn names(columns: &[NewColumn]) -> String {
+    columns.iter().map(|column| shown(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// A name of the object's, quoted and cut: it may be as long as a record.

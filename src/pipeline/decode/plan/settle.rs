@@ -6,6 +6,7 @@ use crate::config::feed::{ColumnMap, Feed, Format, Mapping, Meta, NameMatch, Rou
 use crate::domain::record::BadRecord;
 use crate::store::catalog::{Column, Provenance, Shape};
 use crate::store::copy::CopyFormat;
+use crate::store::widen::NewColumn;
 
 use super::super::reader::{Field, RecordReader, Schema, Value};
 use super::super::{DecodeError, Decoding, shown};
@@ -231,8 +232,8 @@ pub(super) fn unknown<R: RecordReader>(feed: &Feed, schema: &Schema, reader: &R)
             reader.unclaimed(&mut |name, _| names.push(name.to_owned()));
             match (policy, names.first()) {
                 (_, None) | (Unknown::Ignore | Unknown::Rescue, _) => Ok(false),
-                (Unknown::Reject, Some(_)) => Ok(true),
-                (Unknown::Add, Some(_)) => Err(DecodeError::NewFields(names)),
+                // A column is added once there is a value, which says its type.
+                (Unknown::Reject | Unknown::Add, Some(_)) => Ok(true),
                 (Unknown::Quarantine, Some(name)) => Err(refused(feed, name)),
             }
         }
@@ -241,23 +242,42 @@ pub(super) fn unknown<R: RecordReader>(feed: &Feed, schema: &Schema, reader: &R)
 
 /// Fields of one record that nobody claimed.
 pub(super) fn unknown_in_record<R: RecordReader>(feed: &Feed, reader: &R) -> Result<Option<BadRecord>, DecodeError> {
-    let mut names = Vec::new();
+    let mut columns = Vec::new();
     reader.unclaimed(&mut |name, value| {
-        if !matches!(value, Value::Absent | Value::Null | Value::Text(b"")) {
-            names.push(name.to_owned());
-        }
+        let kind = match value {
+            Value::Absent | Value::Null | Value::Text(b"") => return,
+            Value::Text(_) => "text",
+            Value::Number(_) => "numeric",
+            Value::Bool(_) => "boolean",
+            Value::Bytes(_) => "bytea",
+            Value::Nested(_) => "jsonb",
+        };
+        columns.push(NewColumn { name: name.to_owned(), kind });
     });
-    let Some(name) = names.first() else { return Ok(None) };
+    let Some(NewColumn { name, .. }) = columns.first() else { return Ok(None) };
     match policy(feed) {
         Unknown::Ignore | Unknown::Rescue => Ok(None),
         Unknown::Quarantine => Err(refused(feed, name)),
-        Unknown::Add => Err(DecodeError::NewFields(names)),
+        Unknown::Add => Err(unless_unusable(columns)),
         Unknown::Reject => Ok(Some(BadRecord {
             position: reader.position(),
             column: None,
             code: "E-ROW-UNKNOWN",
             reason: format!("field {} has no column", shown(name)),
         })),
+    }
+}
+
+/// No identifier of the server may be cut: two fields would become one column.
+fn unless_unusable(columns: Vec<NewColumn>) -> DecodeError {
+    const LONGEST: usize = 63;
+    let is_usable = |name: &str| !name.is_empty() && name.len() <= LONGEST && !name.contains('\0');
+    match columns.iter().find(|column| !is_usable(&column.name)) {
+        None => DecodeError::NewFields(columns),
+        Some(column) => {
+            let name = shown(&column.name);
+            DecodeError::Schema(format!("field {name} cannot be a column: names have 1 to {LONGEST} bytes; map it"))
+        }
     }
 }
 
