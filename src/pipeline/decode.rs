@@ -71,14 +71,14 @@ pub enum DecodeError {
     /// The compressed stream is damaged.
     #[error("the {format} stream is damaged: {detail}")]
     Compression {
-        /// gzip or zstd.
+        /// gzip, zstd, bzip2 or xz.
         format: &'static str,
         /// What the decompressor said.
         detail: String,
     },
-    /// A zstd frame would have a worker hold more than it may.
-    #[error("a zstd frame needs a larger window than {}", ByteSize(compression::LARGEST_WINDOW))]
-    Window,
+    /// A compressed stream would have a worker hold more than it may.
+    #[error("the {} stream needs a larger window than {}", .0, ByteSize(compression::LARGEST_WINDOW))]
+    Window(&'static str),
     /// The bytes are of another format.
     #[error("the object looks like {found}, the feed expects {}", .expected.as_str())]
     Format {
@@ -116,7 +116,7 @@ impl DecodeError {
             | Self::UnterminatedQuote(_)
             | Self::Limit(_)
             | Self::Compression { .. }
-            | Self::Window
+            | Self::Window(_)
             | Self::Format { .. }
             | Self::Damaged { .. } => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
@@ -139,7 +139,7 @@ impl DecodeError {
             Self::UnterminatedQuote(_) => "E-CSV-QUOTE",
             Self::Limit(limit) => limit.code(),
             Self::Compression { .. } => "E-COMPRESSION",
-            Self::Window => "E-LIMIT-WINDOW",
+            Self::Window(_) => "E-LIMIT-WINDOW",
             Self::Format { .. } => "E-FORMAT",
             Self::Damaged { code, .. } => code,
             Self::Fetch(error) => error.code(),
@@ -167,7 +167,7 @@ impl DecodeError {
             }
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
-            Self::Window => "compress the object without --long and --ultra, and upload it again",
+            Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
             Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
             Self::Damaged { .. } => {
@@ -187,8 +187,11 @@ impl DecodeError {
         };
         match error.downcast::<LimitError>() {
             Ok(limit) => Self::Limit(limit),
-            Err(other) if other.to_string().contains(compression::WINDOW_REFUSED) => Self::Window,
-            Err(other) => Self::Compression { format, detail: other.to_string() },
+            Err(other) => {
+                let detail = other.to_string();
+                let is_window = compression::WINDOW_REFUSED.iter().any(|told| detail.contains(told));
+                if is_window { Self::Window(format) } else { Self::Compression { format, detail } }
+            }
         }
     }
 }
