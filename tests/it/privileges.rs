@@ -31,10 +31,10 @@ async fn the_documented_grants_are_enough_to_load_and_for_nothing_else() {
     lab.assert_items(6, 3).await;
     // A header, which is noted, and a record that is rejected.
     lab.s3.put(BUCKET, &item_key(6), "object,line,more\n6,0,\n6,x,\n".to_owned());
+    let at = format!("database.url={url}");
     let settings =
-        ["feeds.items.csv.header=true", "feeds.items.rejects.max_rows=1", "feeds.items.unknown_fields=ignore"];
-    let with_url = [&[format!("database.url={url}").leak() as &str], &settings[..]].concat();
-    assert_eq!(lab.once_set(&feeds, &with_url).await, 0, "{:?}", lab.ledger().await);
+        [&at, "feeds.items.csv.header=true", "feeds.items.rejects.max_rows=1", "feeds.items.unknown_fields=ignore"];
+    assert_eq!(lab.once_set(&feeds, &settings).await, 0, "{:?}", lab.ledger().await);
     assert_eq!(lab.count("SELECT count(*) FROM keyfall.rejections").await, 1);
     lab.execute("DELETE FROM items WHERE object = 6").await;
 
