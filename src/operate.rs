@@ -9,6 +9,7 @@ pub mod health;
 pub mod lookup;
 pub mod plan;
 pub mod reconcile;
+pub mod repair;
 pub mod select;
 pub mod slots;
 pub mod status;
