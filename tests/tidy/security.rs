@@ -15,18 +15,19 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 9] = [
+const PUT_TOGETHER: [(&str, &str, &str); 10] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
-    ("src/operate/check/table.rs", "look", "{right}"),
+    ("src/operate/check/table.rs", "look_at", "{right}"),
     ("src/operate/check/table.rs", "text_columns", "{}"),
     // A constant of ours.
     ("src/store/catalog.rs", "read_shape", "{FINGERPRINT}"),
     // A message.
     ("src/store/catalog.rs", "refuse_unsafe", "{name}"),
     // Quoted table; constant; OID; numbers and UUIDs.
-    ("src/store/copy.rs", "begin_sql", "{table} {FINGERPRINT} {oid} {held}"),
+    ("src/store/copy.rs", "begin_sql", "{FINGERPRINT} {}"),
     // Quoted table; quoted columns; one of two words.
+    ("src/store/copy.rs", "begin_sql", "{tables} {fingerprints} {held}"),
     ("src/store/copy.rs", "copy_sql", "{} {} {format}"),
     // Quoted table; quoted column.
     ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
