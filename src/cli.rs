@@ -28,6 +28,7 @@ mod run;
 mod session;
 mod status;
 mod sweep;
+mod trial;
 mod watch;
 mod window;
 

@@ -173,6 +173,7 @@ impl Engine {
                 catalog: Arc::clone(&shared.catalog),
                 feed: Arc::clone(feed),
                 patience: config.s3.read_timeout,
+                purpose: load::Purpose::Load,
             },
             ledger: self.ledger.clone(),
             held: shared.held.clone(),

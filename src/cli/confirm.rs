@@ -9,11 +9,7 @@ use super::output::note;
 const UNASKED: usize = 100;
 
 /// Asks at a terminal where more than one object is meant, after showing what they are.
-pub(super) fn may_go_on(
-    verb: &str,
-    objects: usize,
-    groups: impl IntoIterator<Item = String>,
-) -> Result<bool, Failure> {
+pub(super) fn may_go_on(verb: &str, objects: usize, groups: impl IntoIterator<Item = String>) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
         if objects <= UNASKED {

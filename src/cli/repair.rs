@@ -9,7 +9,7 @@ use crate::operate::repair::{Aim, Bench, Force, Repaired};
 use crate::operate::window::Window;
 use crate::store::ledger::{RepairFilter, Repairable};
 
-use super::arguments::{RejectedArgs, RepairArgs, RejectionsReplayArgs, ReplayArgs, UndoArgs};
+use super::arguments::{RejectedArgs, RejectionsReplayArgs, RepairArgs, ReplayArgs, UndoArgs};
 use super::exit::{Exit, Failure};
 use super::output::{Grid, Output, note, printable};
 use super::session::{Desk, Session};

@@ -44,9 +44,7 @@ impl Aim {
         match (self, is_named) {
             (Self::Undo, _) => &[State::Loaded],
             (Self::Replay, false) => &[State::Loaded, State::Quarantined, State::Undone],
-            (Self::Replay, true) => {
-                &[State::Loaded, State::Quarantined, State::Undone, State::Skipped, State::Missing]
-            }
+            (Self::Replay, true) => &[State::Loaded, State::Quarantined, State::Undone, State::Skipped, State::Missing],
         }
     }
 }
@@ -102,7 +100,9 @@ impl RepairError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::NoFeed(_) => "configure the feed again, or delete its rows yourself",
-            Self::NoProvenance(_) => "only objects loaded after ALTER TABLE … ADD COLUMN _object_id bigint can be undone",
+            Self::NoProvenance(_) => {
+                "only objects loaded after ALTER TABLE … ADD COLUMN _object_id bigint can be undone"
+            }
             Self::State(_) => "nothing to do, unless it should be something else: `keyfall objects --id`",
             Self::Busy | Self::InHand => "try again in a moment",
             Self::Rows { .. } => {

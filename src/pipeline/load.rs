@@ -4,10 +4,12 @@
 //! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
+mod again;
 mod changed;
 mod copying;
 mod duplicates;
 mod group;
+mod trial;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,9 +35,11 @@ use super::decode::{self, DecodeError, Decoded, Decoding, Piece, Target};
 use super::fetch::{self, Body, FetchError};
 use super::progress::Progress;
 
+pub use again::{AgainError, Keep, Outcome, again};
 pub use changed::ChangedError;
 pub use duplicates::DuplicateError;
 pub use group::{Grouped, group};
+pub use trial::TableRows;
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
@@ -131,6 +135,17 @@ pub struct Context {
     pub feed: Arc<Feed>,
     /// How long S3 may stay silent.
     pub patience: Duration,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a load is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its rows are to stay.
+    Load,
+    /// It is rolled back; the ledger does not know the object by the lease's id.
+    Trial,
 }
 
 /// Rows copied, everything checked, not yet committed.
@@ -222,7 +237,10 @@ async fn copy_stream(
 /// An open transaction in which nothing of an older version is in the way.
 async fn begin(context: &Context, targets: &[Target], lease: &Lease) -> Result<Load, LoadError> {
     let shapes = shapes(targets);
-    let mut load = Load::begin(&context.pools, &shapes, &[lease]).await?;
+    let mut load = match context.purpose {
+        Purpose::Load => Load::begin(&context.pools, &shapes, &[lease]).await?,
+        Purpose::Trial => Load::begin_trial(&context.pools, &shapes, &context.feed.name, lease).await?,
+    };
     changed::make_room(context, &mut load, &shapes, &[lease]).await?;
     Ok(load)
 }

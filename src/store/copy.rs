@@ -7,6 +7,7 @@
 mod content;
 mod rejected;
 mod repair;
+mod trial;
 mod versions;
 
 use std::pin::Pin;
@@ -31,6 +32,7 @@ use super::pool::Pools;
 use super::stage::Staging;
 
 pub use content::Duplicate;
+pub use rejected::Replayed;
 pub use repair::{After, Ending, Locked};
 pub use versions::OtherVersion;
 

@@ -39,11 +39,8 @@ pub(super) async fn repair(bench: &Bench<'_>, object: &Repairable) -> Result<u64
     let found = load.delete_rows(&shapes, object.id).await?;
     let expected = locked.rows_loaded;
     // Rows of an upsert may have been taken over by other objects, those of a replaced table are gone.
-    let is_in_order = if feed.routes.iter().all(|route| route.mode == Mode::Append) {
-        found == expected
-    } else {
-        found <= expected
-    };
+    let is_in_order =
+        if feed.routes.iter().all(|route| route.mode == Mode::Append) { found == expected } else { found <= expected };
     if !is_in_order && bench.force == Force::No {
         return Err(RepairError::Rows { expected, found });
     }

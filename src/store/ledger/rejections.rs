@@ -129,8 +129,25 @@ impl Ledger {
     ) -> Result<RejectionPage, StoreError> {
         let (bucket, key, part) = filter.key();
         let limit = i64::from(limit);
-        let rows = self.query(REJECTIONS, &[&filter.all, &filter.feed, &filter.objects, &bucket, &key, &part,
-            &filter.rejected_at.0, &filter.rejected_at.1, &filter.codes, &filter.ids, &after, &limit]).await?;
+        let rows = self
+            .query(
+                REJECTIONS,
+                &[
+                    &filter.all,
+                    &filter.feed,
+                    &filter.objects,
+                    &bucket,
+                    &key,
+                    &part,
+                    &filter.rejected_at.0,
+                    &filter.rejected_at.1,
+                    &filter.codes,
+                    &filter.ids,
+                    &after,
+                    &limit,
+                ],
+            )
+            .await?;
         let total = rows.first().map(|row| row.try_get("total")).transpose()?.map_or(0, from_bigint);
         Ok(RejectionPage { rows: rows.iter().map(read_row).collect::<Result<_, _>>()?, total })
     }
@@ -138,8 +155,18 @@ impl Ledger {
     /// Objects that have such rejections, by id.
     pub async fn rejected_objects(&self, filter: &RejectionFilter) -> Result<Vec<RejectedObject>, StoreError> {
         let (bucket, key, part) = filter.key();
-        let parameters: [&(dyn ToSql + Sync); 10] = [&filter.all, &filter.feed, &filter.objects, &bucket, &key, &part,
-            &filter.rejected_at.0, &filter.rejected_at.1, &filter.codes, &filter.ids];
+        let parameters: [&(dyn ToSql + Sync); 10] = [
+            &filter.all,
+            &filter.feed,
+            &filter.objects,
+            &bucket,
+            &key,
+            &part,
+            &filter.rejected_at.0,
+            &filter.rejected_at.1,
+            &filter.codes,
+            &filter.ids,
+        ];
         let rows = self.query(REJECTED_OBJECTS, &parameters).await?;
         rows.iter()
             .map(|row| {
