@@ -234,7 +234,7 @@ pub(super) struct RepairArgs {
     /// Only these ledger ids
     #[arg(long, value_name = "ID", num_args = 1..)]
     pub(super) id: Vec<i64>,
-    /// Only keys that contain this text, or exactly s3://BUCKET/KEY
+    /// Only keys that contain this text, or exactly `s3://BUCKET/KEY`
     #[arg(long, value_name = "TEXT")]
     pub(super) key: Option<String>,
     /// Only keys with this time or a later one: a time, a date, `today` or `yesterday`, by the feed's timezone
@@ -305,7 +305,7 @@ pub(super) struct RejectedArgs {
     /// Only of these objects, by ledger id
     #[arg(long, value_name = "OBJECT", num_args = 1..)]
     pub(super) id: Vec<i64>,
-    /// Only of keys that contain this text, or of exactly s3://BUCKET/KEY
+    /// Only of keys that contain this text, or of exactly `s3://BUCKET/KEY`
     #[arg(long, value_name = "TEXT")]
     pub(super) key: Option<String>,
     /// Only rejected at this time or later; UTC where it names no offset
@@ -351,6 +351,7 @@ pub(super) struct RejectionsShowArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
 pub(super) struct RejectionsExportArgs {
     #[command(flatten)]
     pub(super) which: RejectedArgs,

@@ -37,7 +37,7 @@ const fn force(is_set: bool) -> Force {
 
 fn of_rejections(args: &RepairArgs) -> RejectionsReplayArgs {
     let (feed, key, id) = (args.feed.clone(), args.key.clone(), args.id.clone());
-    let which = RejectedArgs { feed, key, id, ..RejectedArgs::default() };
+    let which = RejectedArgs { feed, id, key, ..RejectedArgs::default() };
     RejectionsReplayArgs { which, dry_run: args.dry_run, yes: args.yes }
 }
 

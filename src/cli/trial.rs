@@ -58,6 +58,10 @@ fn print(output: Output, tried: &Tried) -> Result<(), Failure> {
         }
     }
     output.text(&text.join("\n"))?;
+    if !tried.new_columns.is_empty() {
+        let names: Vec<String> = tried.new_columns.iter().map(|name| printable(name)).collect();
+        note(&format!("a load would add these columns, whose values the trial leaves out: {}", names.join(", ")));
+    }
     if let Some((id, state)) = &tried.known {
         note(&format!(
             "the ledger has this version as object {id}, {state}: rows with a unique key collide with its own"

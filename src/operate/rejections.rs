@@ -92,6 +92,7 @@ impl Bench<'_> {
             catalog: Arc::new(Catalog::default()),
             feed: Arc::clone(feed),
             patience: PATIENCE,
+            layouts: Arc::default(),
             purpose: Purpose::Load,
         };
         let outcome = Box::pin(again(&context, rejected, filter, keep)).await;
@@ -269,10 +270,14 @@ impl Raw {
     pub fn of(kept: &Kept) -> Self {
         let (raw, raw_hex) = match String::from_utf8(kept.raw.clone()) {
             Ok(text) => (Some(text), None),
-            Err(error) => (None, Some(error.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect())),
+            Err(error) => (None, Some(hexadecimal(error.as_bytes()))),
         };
         Self { raw, raw_hex, raw_bytes: kept.raw_bytes }
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[derive(Serialize)]

@@ -13,13 +13,14 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::config::feed::{Feed, Rejects};
+use crate::config::feed::{Feed, Rejects, Unknown};
 use crate::domain::lease::Lease;
 use crate::domain::object::{Listed, ObjectRef, split_uri};
 use crate::domain::ports::{ListRequest, ObjectStore, S3Error};
 use crate::domain::record::Rejection;
 use crate::domain::state::SkipReason;
 use crate::domain::verdict::{Failure, Verdict};
+use crate::pipeline::decode::DecodeError;
 use crate::pipeline::discover::judge;
 use crate::pipeline::load::{self, Context, LoadError, Purpose, Ready, TableRows};
 use crate::pipeline::progress::Progress;
@@ -117,6 +118,8 @@ pub struct Tried {
     pub rows: Rows,
     /// Rows of each table.
     pub tables: Vec<Table>,
+    /// Columns that a load would add; their values are left out of the trial.
+    pub new_columns: Vec<String>,
     /// The first rejected records.
     pub rejections: Vec<Rejected>,
     /// What the feed tolerates.
@@ -234,13 +237,20 @@ impl Bench<'_> {
         };
         let known = self.known(feed, uri, &listed).await?;
         let waits = Arc::new(Waits::default());
-        let context = self.context(feed, Arc::clone(&waits));
+        let mut context = self.context(feed, Arc::clone(&waits));
         let lease = lease(feed, &bucket, &listed);
-        let begun = Instant::now();
-        let loaded = Box::pin(load::stream(&context, &lease, &Progress::default())).await;
-        let load = begun.elapsed();
         let mut tried = blank(uri, feed, &listed);
         tried.known = known;
+        let mut begun = Instant::now();
+        let mut loaded = Box::pin(load::stream(&context, &lease, &Progress::default())).await;
+        if let Err(LoadError::Decode(DecodeError::NewFields(columns))) = &loaded {
+            // A load would add them to the table, which no rollback of ours would take back: they are left out instead.
+            tried.new_columns = columns.iter().map(|column| column.name.clone()).collect();
+            context.feed = Arc::new(ignoring(&context.feed));
+            begun = Instant::now();
+            loaded = Box::pin(load::stream(&context, &lease, &Progress::default())).await;
+        }
+        let load = begun.elapsed();
         let begun = Instant::now();
         match loaded {
             Ok(ready) => self.describe(&context, ready, limit, &mut tried).await,
@@ -295,6 +305,7 @@ impl Bench<'_> {
             catalog: Arc::new(Catalog::default()),
             feed: Arc::new(feed),
             patience: self.config.s3.read_timeout,
+            layouts: Arc::default(),
             purpose: Purpose::Trial,
         }
     }
@@ -338,6 +349,15 @@ fn lease(feed: &Feed, bucket: &str, listed: &Listed) -> Lease {
     Lease { object, token: Uuid::new_v4(), attempt: 1, suspicions: 0 }
 }
 
+/// The feed without its wish for columns.
+fn ignoring(feed: &Feed) -> Feed {
+    let mut feed = feed.clone();
+    for route in &mut feed.routes {
+        route.mapping.unknown = Unknown::Ignore;
+    }
+    feed
+}
+
 fn blank(uri: &str, feed: &Feed, listed: &Listed) -> Tried {
     let Rejects { max_rows, max_ratio } = feed.rejects;
     Tried {
@@ -350,6 +370,7 @@ fn blank(uri: &str, feed: &Feed, listed: &Listed) -> Tried {
         decoded_bytes: 0,
         rows: Rows::default(),
         tables: Vec::new(),
+        new_columns: Vec::new(),
         rejections: Vec::new(),
         budget: Budget { max_rows, max_ratio, is_exceeded: false },
         failure: None,

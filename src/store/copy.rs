@@ -5,6 +5,7 @@
 //! back. Nobody here believes `commit()`: see [`super::ledger::Ledger::loaded_among`].
 
 mod content;
+mod layout;
 mod rejected;
 mod repair;
 mod trial;
@@ -20,6 +21,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{CopyInSink, Row, SimpleQueryMessage};
 use uuid::Uuid;
 
+use crate::domain::drift::Field;
 use crate::domain::lease::Lease;
 use crate::failpoint::{self, Point};
 
@@ -32,6 +34,7 @@ use super::pool::Pools;
 use super::stage::Staging;
 
 pub use content::Duplicate;
+pub use layout::Layouts;
 pub use rejected::Replayed;
 pub use repair::{After, Ending, Locked};
 pub use versions::OtherVersion;
@@ -71,6 +74,8 @@ pub struct LoadedCounts {
     pub rejected: i64,
     /// Records left out deliberately.
     pub filtered: i64,
+    /// Its fields, where the object names them.
+    pub fields: Option<Vec<Field>>,
     /// The object's header, where rejected records need it beside them.
     pub header: Option<Vec<u8>>,
     /// Bytes of the body as stored.

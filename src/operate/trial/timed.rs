@@ -51,9 +51,9 @@ impl ObjectStore for Timed {
         let since = Instant::now();
         let answer = self.inner.get(request).await;
         add(&self.waits.open, since);
-        let ObjectBody { stream, content_length, total_size, etag, checksum } = answer?;
+        let ObjectBody { content_length, total_size, etag, checksum, stream } = answer?;
         let stream = watched(stream, Arc::clone(&self.waits));
-        Ok(ObjectBody { stream, content_length, total_size, etag, checksum })
+        Ok(ObjectBody { content_length, total_size, etag, checksum, stream })
     }
 
     async fn head(&self, bucket: &str, key: &str) -> Result<Head, S3Error> {

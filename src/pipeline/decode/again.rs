@@ -129,7 +129,7 @@ fn still_bad(error: DecodeError, position: Position) -> Result<Anew, DecodeError
         DecodeError::UnterminatedQuote(_)
         | DecodeError::Limit(_)
         | DecodeError::Compression { .. }
-        | DecodeError::Window
+        | DecodeError::Window(_)
         | DecodeError::Format { .. }
         | DecodeError::Damaged { .. } => Ok(Anew::Bad(rejected(position, None, error.code(), error.to_string()))),
     }

@@ -5,6 +5,7 @@ use crate::failpoint::{self, Point};
 
 use super::super::error::StoreError;
 use super::Load;
+use super::repair::expect_one;
 
 impl Load {
     /// Writes rejected records of an object down. They are durable if and only if its rows are.
@@ -63,7 +64,7 @@ impl Load {
     pub async fn mark_replayed(&self, id: i64, ids: &[i64], counts: Replayed) -> Result<(), StoreError> {
         let (loaded, filtered) = (signed(counts.loaded), signed(counts.filtered));
         let changed = self.ask("ledger update", MARK_REPLAYED, &[&id, &ids, &loaded, &filtered]).await?;
-        self.expect_one("copy::mark_replayed", changed.len())?;
+        expect_one("copy::mark_replayed", changed.len())?;
         failpoint::reach(Point::RepairMarked).await?;
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Load {
             After::Undone => self.ask("ledger update", UNDO, &[&id]).await?,
             After::Pending { approved } => self.ask("ledger update", REPLAY, &[&id, &approved]).await?,
         };
-        self.expect_one("copy::undo", changed.len())?;
+        expect_one("copy::undo", changed.len())?;
         failpoint::reach(Point::RepairMarked).await?;
         Ok(())
     }
@@ -127,13 +127,13 @@ impl Load {
         }
         Err(StoreError::Timeout { what: "the question what became of a COMMIT", seconds: u64::from(QUESTIONS) })
     }
+}
 
-    pub(super) fn expect_one(&self, transition: &'static str, changed: usize) -> Result<(), StoreError> {
-        match changed {
-            1 => Ok(()),
-            // Dropping `self` closes the connection, the server rolls everything back.
-            changed => Err(StoreError::Transition { transition, expected: 1, changed: changed as u64 }),
-        }
+/// A transition that changes one row, or whose error has the caller drop the load, so that the server rolls back.
+pub(super) fn expect_one(transition: &'static str, changed: usize) -> Result<(), StoreError> {
+    match changed {
+        1 => Ok(()),
+        changed => Err(StoreError::Transition { transition, expected: 1, changed: changed as u64 }),
     }
 }
 

@@ -13,6 +13,7 @@ use super::super::error::StoreError;
 use super::super::identifier::{quoted, quoted_table};
 use super::super::pool::Pools;
 use super::Load;
+use super::repair::expect_one;
 
 impl Load {
     /// Opens a transaction in which the lease's object is leased. Its version is one that no object has, so nobody's row
@@ -45,7 +46,7 @@ impl Load {
                 ],
             )
             .await?;
-        load.expect_one("copy::trial", made.len())?;
+        expect_one("copy::trial", made.len())?;
         Ok(load)
     }
 

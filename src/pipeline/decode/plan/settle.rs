@@ -6,6 +6,7 @@ use crate::config::feed::{ColumnMap, Feed, Format, Mapping, Meta, NameMatch, Rou
 use crate::domain::record::BadRecord;
 use crate::store::catalog::{Column, Provenance, Shape};
 use crate::store::copy::CopyFormat;
+use crate::store::widen::NewColumn;
 
 use super::super::reader::{Field, RecordReader, Schema, Value};
 use super::super::{DecodeError, Decoding, shown};
@@ -32,7 +33,7 @@ pub(super) fn route<'a, R: RecordReader>(
     let mut when = Vec::with_capacity(route.when.len());
     for condition in &route.when {
         let path = &condition.field;
-        match scope.claim(reader, &path.text, &path.steps) {
+        match scope.claim(reader, &path.text, &path.steps)? {
             Some(slot) => when.push((slot, condition)),
             None => {
                 return Err(scope.misfit(format!("route condition {:?} names a field that is not there", path.text)));
@@ -80,7 +81,12 @@ impl<'a> Scope<'_, 'a> {
             Schema::Named(_) | Schema::Open => {}
         }
         for column in &self.shape.columns {
-            if let Some(slot) = self.claim(reader, &column.name, std::slice::from_ref(&column.name)) {
+            if let Some(slot) = self.claim(reader, &column.name, std::slice::from_ref(&column.name))? {
+                let is_taken = |cell: &&Cell<'_>| matches!(cell.origin, Origin::Slot(taken) if taken == slot);
+                if let Some(other) = cells.iter().find(is_taken) {
+                    let (one, other) = (&column.name, &other.column.name);
+                    return Err(self.misfit(format!("one field may be meant for {other:?} and for {one:?}: map it")));
+                }
                 cells.push(self.cell(Origin::Slot(slot), column.clone(), rules));
             }
         }
@@ -131,7 +137,13 @@ impl<'a> Scope<'_, 'a> {
             Source::Meta(Meta::RecordLine) => Origin::Line,
             Source::Meta(meta) => Origin::Fixed(known_of_object(self.decoding, meta)),
             Source::Field(paths) => {
-                let found = paths.iter().find_map(|path| self.claim(reader, &path.text, &path.steps));
+                let mut found = None;
+                for path in paths {
+                    found = self.claim(reader, &path.text, &path.steps)?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
                 match found {
                     Some(slot) => Origin::Slot(slot),
                     // Its default is what every record gets.
@@ -149,18 +161,32 @@ impl<'a> Scope<'_, 'a> {
         })
     }
 
-    /// A field by its name, or by one that means the same where the feed says so.
-    fn claim<R: RecordReader>(&self, reader: &mut R, text: &str, steps: &[String]) -> Option<usize> {
+    /// A field by its name, or by one that means the same where the feed says so. Two that mean the same are an
+    /// error: which of them is meant cannot be guessed.
+    fn claim<R: RecordReader>(
+        &self,
+        reader: &mut R,
+        text: &str,
+        steps: &[String],
+    ) -> Result<Option<usize>, DecodeError> {
         if let Some(slot) = reader.claim(text, steps) {
-            return Some(slot);
+            return Ok(Some(slot));
         }
-        let Schema::Named(fields) = self.schema else { return None };
+        let Schema::Named(fields) = self.schema else { return Ok(None) };
         if self.mapping.names == NameMatch::Exact {
-            return None;
+            return Ok(None);
         }
         let wanted = normalized(text);
-        let name = fields.iter().map(|field| &field.name).find(|name| normalized(name) == wanted)?.clone();
-        reader.claim(&name, std::slice::from_ref(&name))
+        let mut alike = fields.iter().map(|field| &field.name).filter(|name| normalized(name) == wanted);
+        match (alike.next(), alike.next()) {
+            (Some(one), Some(other)) => Err(self.misfit(format!(
+                "{text:?} may be {} or {}: take one of them out, or set header_match = \"exact\"",
+                shown(one),
+                shown(other)
+            ))),
+            (Some(name), None) => Ok(reader.claim(name, std::slice::from_ref(name))),
+            (None, _) => Ok(None),
+        }
     }
 
     fn cell(&self, origin: Origin, column: Column, rules: &'a Rules) -> Cell<'a> {
@@ -180,7 +206,13 @@ impl<'a> Scope<'_, 'a> {
         let Some(column) = self.shape.columns.iter().find(is_missing) else { return Ok(()) };
         let told = format!("column {:?} is NOT NULL without a default and no field fills it", column.name);
         // A header may forget a column; a mapping that does so never fits.
-        Err(if self.mapping.columns.is_empty() { self.misfit(told) } else { DecodeError::Target(told) })
+        if !self.mapping.columns.is_empty() {
+            return Err(DecodeError::Target(told));
+        }
+        Err(self.misfit(match self.schema {
+            Schema::Named(fields) => format!("{told}; the fields are {}", listed(fields)),
+            Schema::Positions(_) | Schema::Open => told,
+        }))
     }
 
     /// The object's fields do not fit the mapping.
@@ -231,8 +263,8 @@ pub(super) fn unknown<R: RecordReader>(feed: &Feed, schema: &Schema, reader: &R)
             reader.unclaimed(&mut |name, _| names.push(name.to_owned()));
             match (policy, names.first()) {
                 (_, None) | (Unknown::Ignore | Unknown::Rescue, _) => Ok(false),
-                (Unknown::Reject, Some(_)) => Ok(true),
-                (Unknown::Add, Some(_)) => Err(DecodeError::NewFields(names)),
+                // A column is added once there is a value, which says its type.
+                (Unknown::Reject | Unknown::Add, Some(_)) => Ok(true),
                 (Unknown::Quarantine, Some(name)) => Err(refused(feed, name)),
             }
         }
@@ -241,23 +273,42 @@ pub(super) fn unknown<R: RecordReader>(feed: &Feed, schema: &Schema, reader: &R)
 
 /// Fields of one record that nobody claimed.
 pub(super) fn unknown_in_record<R: RecordReader>(feed: &Feed, reader: &R) -> Result<Option<BadRecord>, DecodeError> {
-    let mut names = Vec::new();
+    let mut columns = Vec::new();
     reader.unclaimed(&mut |name, value| {
-        if !matches!(value, Value::Absent | Value::Null | Value::Text(b"")) {
-            names.push(name.to_owned());
-        }
+        let kind = match value {
+            Value::Absent | Value::Null | Value::Text(b"") => return,
+            Value::Text(_) => "text",
+            Value::Number(_) => "numeric",
+            Value::Bool(_) => "boolean",
+            Value::Bytes(_) => "bytea",
+            Value::Nested(_) => "jsonb",
+        };
+        columns.push(NewColumn { name: name.to_owned(), kind });
     });
-    let Some(name) = names.first() else { return Ok(None) };
+    let Some(NewColumn { name, .. }) = columns.first() else { return Ok(None) };
     match policy(feed) {
         Unknown::Ignore | Unknown::Rescue => Ok(None),
         Unknown::Quarantine => Err(refused(feed, name)),
-        Unknown::Add => Err(DecodeError::NewFields(names)),
+        Unknown::Add => Err(unless_unusable(columns)),
         Unknown::Reject => Ok(Some(BadRecord {
             position: reader.position(),
             column: None,
             code: "E-ROW-UNKNOWN",
             reason: format!("field {} has no column", shown(name)),
         })),
+    }
+}
+
+/// No identifier of the server may be cut: two fields would become one column.
+fn unless_unusable(columns: Vec<NewColumn>) -> DecodeError {
+    const LONGEST: usize = 63;
+    let is_usable = |name: &str| !name.is_empty() && name.len() <= LONGEST && !name.contains('\0');
+    match columns.iter().find(|column| !is_usable(&column.name)) {
+        None => DecodeError::NewFields(columns),
+        Some(column) => {
+            let name = shown(&column.name);
+            DecodeError::Schema(format!("field {name} cannot be a column: names have 1 to {LONGEST} bytes; map it"))
+        }
     }
 }
 
