@@ -188,7 +188,8 @@ fn feeds(raw: &RawConfig, workers: &workers::Workers, report: &mut Report) -> BT
         report.warn("no feeds are configured: nothing will be loaded".to_owned());
     }
     let queues: Vec<&str> = raw.queues.keys().map(String::as_str).collect();
-    let known = feed::Known { max_workers: workers.max, queues: &queues };
+    let names: Vec<&str> = raw.feeds.keys().map(String::as_str).collect();
+    let known = feed::Known { max_workers: workers.max, queues: &queues, feeds: &names };
     let mut checked = Vec::new();
     for (name, raw_feed) in &raw.feeds {
         match name.parse::<FeedName>() {
@@ -203,6 +204,7 @@ fn feeds(raw: &RawConfig, workers: &workers::Workers, report: &mut Report) -> BT
         }
     }
     feed::check_overlaps(&checked, report);
+    feed::check_parents(&checked, report);
     checked.into_iter().map(|checked| (checked.feed.name.clone(), checked.feed)).collect()
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyfall::config::feed::{Cadence, Disposal, Feed, Slots, Source};
+use keyfall::config::feed::{Cadence, Disposal, EpochUnit, Feed, Meta, Mode, Slots, Source, TimeFormat};
 use keyfall::config::{self, ConfigErrors, Loaded, Sources};
 use tempfile::TempDir;
 
@@ -576,12 +576,23 @@ fn leaves(path: &str, value: &toml::Value, found: &mut BTreeMap<String, toml::Va
 /// Path of each key in the schema with its default, where it has one.
 fn schema_leaves(path: &str, schema: &serde_json::Value, found: &mut BTreeMap<String, serde_json::Value>) {
     let child = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    // A column is a value or a table of rules; its keys are looked for by name alone.
+    let is_either = schema.get("type").is_some_and(serde_json::Value::is_array);
     if let Some(properties) = schema.get("properties").and_then(|properties| properties.as_object()) {
+        if is_either {
+            found.insert(path.to_owned(), serde_json::Value::Null);
+            return;
+        }
         for (key, value) in properties {
             schema_leaves(&child(key), value, found);
         }
     } else if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-        schema_leaves(&child(if matches!(path, "feeds" | "queues") { "example" } else { "id" }), values, found);
+        let name = match path.rsplit('.').next() {
+            Some("feeds" | "queues" | "routes") => "example",
+            Some("when") => "on",
+            _ => "id",
+        };
+        schema_leaves(&child(name), values, found);
     } else {
         let default = schema.get("default").cloned().unwrap_or_default();
         found.insert(path.to_owned(), default);
@@ -614,16 +625,23 @@ fn default_toml_names_every_key_and_states_every_default() {
     leaves("", &toml::from_str(&text).unwrap(), &mut stated);
     let mut known = BTreeMap::new();
     schema_leaves("", &config::json_schema(), &mut known);
-    let unknown: Vec<_> =
-        stated.keys().filter(|key| !known.contains_key(*key) && !key.starts_with("feeds.example.columns.")).collect();
+    let unknown: Vec<_> = stated
+        .keys()
+        .filter(|key| !known.contains_key(*key) && !key.contains(".columns.") && !key.contains(".when."))
+        .collect();
     assert!(unknown.is_empty(), "keys that do not exist: {unknown:?}");
+    let rules = &config::json_schema()["properties"]["feeds"]["additionalProperties"]["properties"]["columns"];
+    for rule in rules["additionalProperties"]["properties"].as_object().expect("rules of a column").keys() {
+        assert!(text.contains(rule.as_str()), "default.toml does not name the rule {rule}");
+    }
     assert!(known.len() > 50, "the schema was not read: {known:?}");
     // Both sides go through the program, so that "60s" and "1m" are the same.
     let queue = "[queues.example]\nurl = \"http://localhost/q\"\n";
     let sound = Case::new(&format!("{DATABASE}{queue}[feeds.example]\nbucket = \"b\"\ntable = \"t\"\n"));
     for (key, default) in known {
         let value = stated.get(&key).unwrap_or_else(|| panic!("default.toml does not name {key}"));
-        if default.is_null() {
+        // A route has no default of its own: it must say its table.
+        if default.is_null() || key.contains(".routes.") {
             continue;
         }
         let mut case = Case::new(&std::fs::read_to_string(sound.sources.file.as_ref().unwrap()).unwrap());
@@ -664,4 +682,100 @@ fn the_schema_describes_every_key() {
     let schema = config::json_schema();
     check("", &schema);
     assert_eq!(schema["properties"]["workers"]["properties"]["lease"]["default"], "1m");
+}
+
+#[test]
+fn routes_columns_and_their_rules_are_read() {
+    let text = "
+        [feeds.events]
+        bucket = \"drop\"
+        format = \"jsonl\"
+        pattern = \"data/{vendor}/{time:%Y-%m-%d}.json\"
+        unmatched = \"filter\"
+        trim = true
+        rejects = { max_ratio = 0.5 }
+        depends_on = [\"departments\"]
+        [feeds.events.routes.vehicles]
+        table = \"vehicles\"
+        mode = \"upsert\"
+        key = [\"id\"]
+        newer_by = \"at\"
+        when = { on = \"vehicle\", \"data.event\" = [\"register\", \"deregister\"], ok = true, location = [] }
+        [feeds.events.routes.vehicles.columns]
+        id = \"data.id\"
+        vendor = { from = \"key.vendor\" }
+        lat = { path = [\"data\", \"a.b\"], aliases = [\"lat\"], min = -90, max = 90.5, required = true }
+        at = { time_format = \"epoch_ms\", null = [] }
+        kind = { constant = \"x\" }
+        [feeds.events.routes.others]
+        table = \"others\"";
+    let feed = Case::sound(text).feed("events");
+    let [vehicles, others] = &feed.routes[..] else { panic!("two routes: {:?}", feed.routes) };
+    assert_eq!((vehicles.name.as_deref(), others.name.as_deref()), (Some("vehicles"), Some("others")));
+    assert_eq!(vehicles.mode, Mode::Upsert { key: vec!["id".to_owned()], newer_by: Some("at".to_owned()) });
+    let when: Vec<_> = vehicles.when.iter().map(|when| (when.field.text.as_str(), when.values.join("|"))).collect();
+    let expected = [("on", "vehicle"), ("data.event", "register|deregister"), ("ok", "true"), ("location", "")];
+    assert_eq!(when, expected.map(|(field, values)| (field, values.to_owned())));
+    let [id, vendor, lat, at, kind] = &vehicles.mapping.columns[..] else { panic!("five columns") };
+    assert_eq!(id.source, Source::field("data.id"));
+    assert_eq!(vendor.source, Source::Meta(Meta::KeyPart("vendor".to_owned())));
+    let Source::Field(paths) = &lat.source else { panic!("a field") };
+    assert_eq!((&paths[0].steps[..], &paths[1].text), (&["data".to_owned(), "a.b".to_owned()][..], &"lat".to_owned()));
+    assert_eq!((lat.rules.min.as_deref(), lat.rules.max.as_deref()), (Some("-90"), Some("90.5")));
+    assert!(lat.rules.required && lat.rules.trim && !id.rules.required && id.rules.trim);
+    assert_eq!((&at.source, at.rules.null.len()), (&Source::field("at"), 0));
+    assert_eq!(at.rules.time_format, Some(TimeFormat::Epoch(EpochUnit::Millis)));
+    assert_eq!(kind.source, Source::Constant("x".to_owned()));
+    assert_eq!((feed.rejects.max_rows, feed.rejects.max_ratio), (10_000, Some(0.5)));
+    assert_eq!(feed.depends_on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["departments"]);
+}
+
+#[test]
+fn every_mistake_in_routes_and_rules_is_named() {
+    let wrong = "
+        [feeds.events]
+        bucket = \"drop\"
+        table = \"t\"
+        depends_on = [\"departmens\", \"jobs\"]
+        rejects = { max_ratio = 2 }
+        [feeds.events.routes.all]
+        table = \"t\"
+        [feeds.events.routes.never]
+        table = \"t\"
+        mode = \"upsert\"
+        when = { a = \"b\" }
+        [feeds.events.routes.never.columns]
+        a = { field = \"a\", constant = 1 }
+        b = { from = \"object.tme\" }
+        c = { feild = \"c\" }
+        d = { matches = \"(\", time_format = \"epoch\" }
+        [feeds.jobs]
+        bucket = \"drop\"
+        table = \"jobs\"
+        prefix = \"jobs/\"
+        depends_on = [\"events\"]";
+    let told = Case::sound(wrong).errors().to_string();
+    for part in [
+        "feeds.events.table: has no effect beside routes",
+        "there is no feed \"departmens\"",
+        "did you mean `departments`?",
+        "feeds.events.rejects.max_ratio",
+        "feeds.events.routes.never.key",
+        "feeds.events.routes.never: never sees a record",
+        "feeds.events.routes.never.columns.a: says field and constant at once",
+        "did you mean object.time?",
+        "feeds.events.routes.never.columns.c.feild: unknown key",
+        "feeds.events.routes.never.columns.d.matches",
+        "feeds.events.routes.never.columns.d.time_format",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
+#[test]
+fn feeds_that_wait_for_each_other_are_refused() {
+    let text = "depends_on = [\"jobs\"]\n[feeds.jobs]\nbucket = \"drop\"\ntable = \"jobs\"\nprefix = \"jobs/\"\ndepends_on = [\"departments\"]\n";
+    let told = Case::sound(text).errors().to_string();
+    assert!(told.contains("feeds.departments.depends_on: the feed waits for itself"), "{told}");
+    assert!(told.contains("feeds.jobs.depends_on: the feed waits for itself"), "{told}");
 }

@@ -9,8 +9,11 @@ mod fingerprint;
 mod format;
 mod mapping;
 mod overlap;
+mod parents;
 mod policy;
 mod route;
+mod routes;
+mod rows;
 mod table_name;
 
 use std::time::Duration;
@@ -25,13 +28,15 @@ use crate::domain::feed::FeedName;
 use crate::domain::pattern::KeyPattern;
 
 pub(super) use check::{Checked, Known, validate};
-pub(crate) use columns::Columns;
+use columns::{Columns, InOrder};
 pub use format::{BlankRecords, Csv, DuplicateKeys, Encoding, Format, Json, Ragged};
 pub use mapping::{ColumnMap, EpochUnit, FieldPath, Mapping, Meta, NameMatch, Rules, Source, TimeFormat, Unknown};
 pub(super) use overlap::check_all as check_overlaps;
+pub(super) use parents::check_all as check_parents;
 pub use policy::{Cadence, DuplicateContent, OnChange, Slots};
 pub(crate) use route::ModeWord;
 pub use route::{Condition, Mode, Rejects, Route, TableName, Unmatched};
+use routes::{RawRejects, RawRoute};
 
 /// The clock key names and cells follow where none is named.
 pub const DEFAULT_TIMEZONE: &str = "UTC";
@@ -189,6 +194,7 @@ pub enum Disposal {
 // `bucket` and `table` are required of all layers together; the schema describes one file, which may lack them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are named like the keys of the file")]
 pub(crate) struct RawFeed {
     /// Bucket to watch: its name alone, without `s3://`. Required.
     bucket: Option<String>,
@@ -248,21 +254,56 @@ pub(crate) struct RawFeed {
     /// Target table as `schema.table`; the schema is `public` where none is named. Parts with capitals or other
     /// characters stand in double quotes, as in SQL. Required.
     table: Option<String>,
-    /// How rows meet the table: `append`; default `append`.
+    /// How rows meet the table: `append` adds them, `upsert` puts them in place of those with the same key, `replace` takes
+    /// the object for the whole table; default `append`.
     mode: ModeWord,
-    /// How bytes become records: `csv`; default `csv`. Compression is recognised by itself.
+    /// Columns of a unique key of the table. Required by `upsert`. Of several records with one key in an object the last
+    /// one counts.
+    key: Texts,
+    /// Column whose smaller value never takes the place of a larger one, such as `updated_at`; default: none, then the
+    /// object loaded last wins. Only with `upsert`.
+    newer_by: Option<String>,
+    /// Several tables in place of `table`, by name: each record goes to the first route that takes it.
+    routes: InOrder<RawRoute>,
+    /// What becomes of records that no route takes: `filter` leaves them out, `reject` counts them as bad; default
+    /// `reject`.
+    unmatched: Unmatched,
+    /// Feeds whose earlier objects are loaded first; default: none. A feed that others depend on and that is paused holds
+    /// them back.
+    depends_on: Texts,
+    /// How long a row may wait for the row its foreign key names, from the object's discovery; default 10 m. Then it counts
+    /// as bad.
+    parent_wait: Span,
+    /// How bytes become records: `csv`, `jsonl` (an object per line), `json` (documents), `parquet` or `avro`; default
+    /// `csv`. Compression is recognised by itself.
     format: Format,
     /// Texts that mean NULL; default: the empty text. An empty list makes every field a value.
     null: Texts,
     /// Time zone of timestamps without an offset in cells: an IANA name or an offset; default `UTC`.
     value_timezone: String,
-    /// What to do with fields the mapping does not mention: `quarantine` the object or `ignore` the fields; default
-    /// `quarantine`. Ignoring loses what a writer adds.
+    /// Whether blanks around values are taken away; default false.
+    trim: bool,
+    /// Whether NULL is refused in every column, also where the table allows it; default false.
+    required: bool,
+    /// Whether integers may be written with a fraction of zeros, as `8.0`; default false.
+    integral_floats: bool,
+    /// How names of fields are compared: `exact`, or `normalized`, where case and the marks between words do not count;
+    /// default `exact`.
+    header_match: NameMatch,
+    /// What to do with fields the mapping does not mention: `quarantine` the object, `reject` records that have a value
+    /// there, `ignore` the fields, `add` a column to the table, or `rescue` them into a column of type `jsonb`; default
+    /// `quarantine`. Ignoring loses what a writer adds; adding needs a role that owns the table.
     unknown_fields: Unknown,
+    /// Column for `unknown_fields = "rescue"`; default `_rescued`.
+    rescue_column: String,
+    /// How many bad records an object may have.
+    rejects: RawRejects,
+    /// How JSON is read.
+    json: RawJson,
     /// CSV dialect.
     csv: RawCsv,
-    /// Target columns, each with the header name or the position (from 1) of its field; default: header names are
-    /// column names, or without header the fields stand in the order of the table's columns.
+    /// Target columns, each with the name or the position (from 1) of its field, or with a table of rules; default: names
+    /// of fields are column names, or without header the fields stand in the order of the table's columns.
     columns: Columns,
     /// Caps on what an object may claim; an object that exceeds one is quarantined.
     limits: RawLimits,
@@ -295,10 +336,23 @@ impl Default for RawFeed {
             max_workers: None,
             table: None,
             mode: ModeWord::Append,
+            key: Texts::default(),
+            newer_by: None,
+            routes: InOrder::default(),
+            unmatched: Unmatched::Reject,
+            depends_on: Texts::default(),
+            parent_wait: Span(DEFAULT_PARENT_WAIT),
             format: Format::Csv,
             null: Texts(vec![DEFAULT_NULL.to_owned()]),
             value_timezone: DEFAULT_TIMEZONE.to_owned(),
+            trim: false,
+            required: false,
+            integral_floats: false,
+            header_match: NameMatch::Exact,
             unknown_fields: Unknown::Quarantine,
+            rescue_column: DEFAULT_RESCUE_COLUMN.to_owned(),
+            rejects: RawRejects::default(),
+            json: RawJson::default(),
             csv: RawCsv::default(),
             columns: Columns::default(),
             limits: RawLimits::default(),
@@ -319,6 +373,36 @@ pub(crate) struct RawCsv {
     quote: String,
     /// Escape inside quotes, one ASCII character that is no letter or digit, where it is not the doubled quote; default: none.
     escape: Option<String>,
+    /// Encoding of the text: `utf-8`, `latin1`, `windows-1252` or `utf-16`; default `utf-8`. Byte order marks are
+    /// recognised by themselves.
+    encoding: Encoding,
+    /// One ASCII character that begins lines which are no records; default: none.
+    comment: Option<String>,
+    /// What becomes of records with too few fields: `reject` counts them as bad, `pad` fills them up with NULL; default
+    /// `reject`. Too many are always bad.
+    ragged: Ragged,
+    /// What becomes of records whose fields are all blank: `keep` them, or `filter` them out; default `keep`.
+    blank_records: BlankRecords,
+}
+
+/// How JSON is read.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawJson {
+    /// In a document, the way to the array of records, such as `data.items`; default: the document is the array, or the
+    /// record. Only with `format = "json"`.
+    records: Option<String>,
+    /// What becomes of a record in which an object has the same key twice: `reject` it, or take the `last` value; default
+    /// `reject`.
+    duplicate_keys: DuplicateKeys,
+    /// Whether a text is taken for a number and a number for a text; default false.
+    coerce: bool,
+}
+
+impl Default for RawJson {
+    fn default() -> Self {
+        Self { records: None, duplicate_keys: DuplicateKeys::Reject, coerce: false }
+    }
 }
 
 impl Default for RawCsv {
@@ -328,6 +412,10 @@ impl Default for RawCsv {
             delimiter: DEFAULT_DELIMITER.to_owned(),
             quote: DEFAULT_QUOTE.to_owned(),
             escape: None,
+            encoding: Encoding::Utf8,
+            comment: None,
+            ragged: Ragged::Reject,
+            blank_records: BlankRecords::Keep,
         }
     }
 }
@@ -345,6 +433,11 @@ pub(crate) struct RawLimits {
     max_record_bytes: Size,
     /// Fields of one record, from 1 to 1600, which is as many columns as a table can have; default 1600.
     max_fields: Count,
+    /// Levels of nesting in one record of JSON, Parquet or Avro, from 1 to 127; default 64.
+    max_depth: Count,
+    /// Bytes of a block that is held in memory whole, a row group of Parquet or a block of Avro, at most 4 GiB; default 256
+    /// MiB.
+    max_block_bytes: Size,
 }
 
 impl Default for RawLimits {
@@ -354,6 +447,8 @@ impl Default for RawLimits {
             max_ratio: Count(DEFAULT_MAX_RATIO),
             max_record_bytes: Size(DEFAULT_MAX_RECORD_BYTES),
             max_fields: Count(DEFAULT_MAX_FIELDS),
+            max_depth: Count(DEFAULT_MAX_DEPTH),
+            max_block_bytes: Size(DEFAULT_MAX_BLOCK_BYTES),
         }
     }
 }

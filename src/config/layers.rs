@@ -122,7 +122,7 @@ impl Gathering<'_> {
                 continue;
             };
             match (child.is_leaf(), value.kind) {
-                (false, ValueKind::Table(inner)) => {
+                (_, ValueKind::Table(inner)) if child.is_table() => {
                     value.kind = ValueKind::Table(self.prune(inner, child, &full, origin));
                 }
                 (true, ValueKind::Table(_)) => {
@@ -245,15 +245,23 @@ fn read_positions(table: &mut Table) {
     let Some(ValueKind::Table(feeds)) = table.get_mut("feeds").map(|feeds| &mut feeds.kind) else { return };
     for feed in feeds.values_mut() {
         let ValueKind::Table(feed) = &mut feed.kind else { continue };
-        let Some(ValueKind::Table(columns)) = feed.get_mut("columns").map(|columns| &mut columns.kind) else {
-            continue;
-        };
-        for source in columns.values_mut() {
-            if let ValueKind::String(text) = &source.kind
-                && let Ok(position) = text.parse::<i64>()
-            {
-                source.kind = ValueKind::I64(position);
+        read_columns(feed);
+        let Some(ValueKind::Table(routes)) = feed.get_mut("routes").map(|routes| &mut routes.kind) else { continue };
+        for route in routes.values_mut() {
+            if let ValueKind::Table(route) = &mut route.kind {
+                read_columns(route);
             }
+        }
+    }
+}
+
+fn read_columns(holder: &mut Table) {
+    let Some(ValueKind::Table(columns)) = holder.get_mut("columns").map(|columns| &mut columns.kind) else { return };
+    for source in columns.values_mut() {
+        if let ValueKind::String(text) = &source.kind
+            && let Ok(position) = text.parse::<i64>()
+        {
+            source.kind = ValueKind::I64(position);
         }
     }
 }

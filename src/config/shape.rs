@@ -22,6 +22,8 @@ pub(super) enum Shape {
         /// Whether the value must never be shown.
         secret: bool,
     },
+    /// A value, or a table with these keys.
+    Either(BTreeMap<String, Shape>),
 }
 
 /// The JSON Schema of the whole configuration.
@@ -39,9 +41,9 @@ impl Shape {
 
     fn from_schema(schema: &Value) -> Self {
         if let Some(Value::Object(properties)) = schema.get("properties") {
-            return Self::Table(
-                properties.iter().map(|(key, value)| (key.clone(), Self::from_schema(value))).collect(),
-            );
+            let keys = properties.iter().map(|(key, value)| (key.clone(), Self::from_schema(value))).collect();
+            let is_either = matches!(schema.get("type"), Some(Value::Array(_)));
+            return if is_either { Self::Either(keys) } else { Self::Table(keys) };
         }
         match schema.get("additionalProperties") {
             Some(values @ Value::Object(_)) => Self::Named(Box::new(Self::from_schema(values))),
@@ -52,7 +54,7 @@ impl Shape {
     /// What may stand under a key here.
     pub(super) fn child(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Table(children) => children.get(key),
+            Self::Table(children) | Self::Either(children) => children.get(key),
             Self::Named(child) => Some(child),
             Self::Leaf { .. } => None,
         }
@@ -65,7 +67,12 @@ impl Shape {
 
     /// Whether a single value stands here.
     pub(super) fn is_leaf(&self) -> bool {
-        matches!(self, Self::Leaf { .. })
+        matches!(self, Self::Leaf { .. } | Self::Either(_))
+    }
+
+    /// Whether a table may stand here.
+    pub(super) fn is_table(&self) -> bool {
+        !matches!(self, Self::Leaf { .. })
     }
 
     /// Whether the value here must never be shown.
@@ -75,7 +82,7 @@ impl Shape {
 
     /// What to do about an unknown key of this table; `root` knows where else such a key exists.
     pub(super) fn advice(&self, key: &str, root: &Self) -> String {
-        let Self::Table(children) = self else { return "remove it".to_owned() };
+        let (Self::Table(children) | Self::Either(children)) = self else { return "remove it".to_owned() };
         if let Some(known) = nearest(key, children.keys().map(String::as_str)) {
             return format!("did you mean `{known}`?");
         }
@@ -103,6 +110,12 @@ impl Shape {
             }
             Self::Named(child) => child.collect_paths(&join(path, "NAME"), paths),
             Self::Leaf { .. } => paths.push(path.to_owned()),
+            Self::Either(children) => {
+                paths.push(path.to_owned());
+                for (key, child) in children {
+                    child.collect_paths(&join(path, key), paths);
+                }
+            }
         }
     }
 }

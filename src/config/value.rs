@@ -199,6 +199,56 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
+/// A single value of any kind, kept as the text that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Scalar(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+        impl Visitor<'_> for ScalarVisitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number or true or false")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// A share of a whole, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Share(pub(crate) f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Scalar(text) = Scalar::deserialize(deserializer)?;
+        match text.trim().parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Self(share)),
+            _ => Err(de::Error::custom(format!("{text:?} is no share; write a number from 0 to 1 such as 0.01"))),
+        }
+    }
+}
+
 /// Reads one of a closed set of words, with a suggestion where another word stands.
 pub(crate) fn choose<'de, D, T>(deserializer: D, words: &[(&str, T)]) -> Result<T, D::Error>
 where
@@ -237,6 +287,8 @@ pub(crate) use schema;
 
 schema!(Span, "Span", { "type": "string", "examples": ["250ms", "10s", "5m", "1h 30m", "1d"] });
 schema!(Size, "Size", { "type": ["string", "integer"], "examples": ["64 KiB", "4 GiB"] });
+schema!(Scalar, "Scalar", { "type": ["string", "number", "boolean"] });
+schema!(Share, "Share", { "type": "number", "minimum": 0, "maximum": 1 });
 schema!(Count, "Count", { "type": "integer", "minimum": 0 });
 schema!(Texts, "Texts", { "type": ["array", "string"], "items": { "type": "string" } });
 

@@ -145,6 +145,17 @@ impl KeyPattern {
         matching::parts(self, key)
     }
 
+    /// The names of the captured parts, in the order of the pattern.
+    pub fn captures(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for atom in &self.atoms {
+            if let Atom::Capture(name) = atom {
+                names.push(name.as_str());
+            }
+        }
+        names
+    }
+
     /// Whether keys carry a time.
     pub fn has_time(&self) -> bool {
         self.has_time

@@ -7,6 +7,7 @@ use futures::stream;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
+use super::compression::is_compressed;
 use super::{Choices, fixture, pieces, run};
 use crate::config::feed::{Csv, Feed, Limits};
 use crate::pipeline::decode::{self, Decoded, Decoding, Piece};
@@ -60,7 +61,7 @@ pub fn target(data: &[u8]) {
 
     let whole = decode(&feed, vec![text.to_vec()]);
     // Of a damaged compressed stream, how far it was read before the damage shows depends on the pieces.
-    let compressed = text.starts_with(&[0x1f, 0x8b]) || text.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let compressed = is_compressed(text);
     let compare = |other: Result<(Vec<u8>, Decoded), String>, how: &str| {
         if compressed && whole.is_err() {
             assert!(other.is_err(), "{how}: accepted, in one piece {whole:?}");

@@ -29,6 +29,7 @@ use crate::domain::verdict::Verdict;
 use crate::store::catalog::Shape;
 use crate::store::copy::CopyTarget;
 use crate::store::stage::Staging;
+use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
 use guard::LimitError;
@@ -46,8 +47,8 @@ pub enum DecodeError {
     #[error("{0}")]
     Schema(String),
     /// Fields that the feed wants columns for.
-    #[error("the object has fields without a column: {}", .0.join(", "))]
-    NewFields(Vec<String>),
+    #[error("the object has fields without a column: {}", names(.0))]
+    NewFields(Vec<NewColumn>),
     /// More records are bad than the feed tolerates.
     #[error("{found} records are bad, the feed tolerates {most} (rejects.max_rows); the last is {last}")]
     Budget {
@@ -70,14 +71,14 @@ pub enum DecodeError {
     /// The compressed stream is damaged.
     #[error("the {format} stream is damaged: {detail}")]
     Compression {
-        /// gzip or zstd.
+        /// gzip, zstd, bzip2 or xz.
         format: &'static str,
         /// What the decompressor said.
         detail: String,
     },
-    /// A zstd frame would have a worker hold more than it may.
-    #[error("a zstd frame needs a larger window than {}", ByteSize(compression::LARGEST_WINDOW))]
-    Window,
+    /// A compressed stream would have a worker hold more than it may.
+    #[error("the {} stream needs a larger window than {}", .0, ByteSize(compression::LARGEST_WINDOW))]
+    Window(&'static str),
     /// The bytes are of another format.
     #[error("the object looks like {found}, the feed expects {}", .expected.as_str())]
     Format {
@@ -115,7 +116,7 @@ impl DecodeError {
             | Self::UnterminatedQuote(_)
             | Self::Limit(_)
             | Self::Compression { .. }
-            | Self::Window
+            | Self::Window(_)
             | Self::Format { .. }
             | Self::Damaged { .. } => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
@@ -138,7 +139,7 @@ impl DecodeError {
             Self::UnterminatedQuote(_) => "E-CSV-QUOTE",
             Self::Limit(limit) => limit.code(),
             Self::Compression { .. } => "E-COMPRESSION",
-            Self::Window => "E-LIMIT-WINDOW",
+            Self::Window(_) => "E-LIMIT-WINDOW",
             Self::Format { .. } => "E-FORMAT",
             Self::Damaged { code, .. } => code,
             Self::Fetch(error) => error.code(),
@@ -166,7 +167,7 @@ impl DecodeError {
             }
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
-            Self::Window => "compress the object without --long and --ultra, and upload it again",
+            Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
             Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
             Self::Damaged { .. } => {
@@ -186,8 +187,11 @@ impl DecodeError {
         };
         match error.downcast::<LimitError>() {
             Ok(limit) => Self::Limit(limit),
-            Err(other) if other.to_string().contains(compression::WINDOW_REFUSED) => Self::Window,
-            Err(other) => Self::Compression { format, detail: other.to_string() },
+            Err(other) => {
+                let detail = other.to_string();
+                let is_window = compression::WINDOW_REFUSED.iter().any(|told| detail.contains(told));
+                if is_window { Self::Window(format) } else { Self::Compression { format, detail } }
+            }
         }
     }
 }
@@ -304,6 +308,11 @@ where
         Failure::Decode(error) => error,
         Failure::Io(error) => DecodeError::from_io(error, format),
     })
+}
+
+/// Names of columns, quoted and cut.
+fn names(columns: &[NewColumn]) -> String {
+    columns.iter().map(|column| shown(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// A name of the object's, quoted and cut: it may be as long as a record.

@@ -15,27 +15,29 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 9] = [
+const PUT_TOGETHER: [(&str, &str, &str); 11] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
-    ("src/operate/check/table.rs", "look", "{right}"),
+    ("src/operate/check/table.rs", "look_at", "{right}"),
     ("src/operate/check/table.rs", "text_columns", "{}"),
     // A constant of ours.
     ("src/store/catalog.rs", "read_shape", "{FINGERPRINT}"),
     // A message.
     ("src/store/catalog.rs", "refuse_unsafe", "{name}"),
     // Quoted table; constant; OID; numbers and UUIDs.
-    ("src/store/copy.rs", "begin_sql", "{table} {FINGERPRINT} {oid} {held}"),
+    ("src/store/copy.rs", "begin_sql", "{FINGERPRINT} {}"),
     // Quoted table; quoted columns; one of two words.
+    ("src/store/copy.rs", "begin_sql", "{tables} {fingerprints} {held}"),
     ("src/store/copy.rs", "copy_sql", "{} {} {format}"),
     // Quoted table; quoted column.
     ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
     // A constant number.
     ("src/store/migrate.rs", "migrate", "{LOCK}"),
+    ("src/store/widen.rs", "add_columns", "{} {}"),
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 14] = [
+const SENT: [(&str, &str, &str); 15] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
     // `&'static str`: no text made at run time fits.
     ("src/store/copy.rs", "ask", "&statement"),
@@ -53,6 +55,8 @@ const SENT: [(&str, &str, &str); 14] = [
     ("src/store/pool.rs", "query", "sql"),
     ("src/store/pool.rs", "query_one", "sql"),
     ("src/store/pool.rs", "refuse_pooler", "&format!"),
+    // Quoted identifiers and types of ours.
+    ("src/store/widen.rs", "add_columns", "&sql"),
 ];
 
 /// A call found in the code of a file: the function it stands in and the call's own text, literals included.

@@ -6,12 +6,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::table_name::{self, check_identifier};
-use super::{
-    Action, BlankRecords, Cadence, ColumnMap, Csv, Disposal, DuplicateKeys, Encoding, Feed, Json, Limits, Mapping,
-    Mode, NameMatch, Ragged, RawCsv, RawDisposal, RawFeed, RawLimits, Rejects, Route, Rules, Slots, Source, TableName,
-    Unmatched,
-};
+use super::{Action, Cadence, Csv, Disposal, Feed, Limits, RawCsv, RawDisposal, RawFeed, RawLimits, Slots};
 use crate::config::bounds::{self, to_usize};
 use crate::config::report::{Report, nearest};
 use crate::config::value::{Count, GIB, Size, Span, Texts};
@@ -43,12 +38,14 @@ pub(in crate::config) struct Known<'a> {
     pub(in crate::config) max_workers: usize,
     /// Names under `[queues]`, the refused ones too.
     pub(in crate::config) queues: &'a [&'a str],
+    /// Names under `[feeds]`, the refused ones too.
+    pub(in crate::config) feeds: &'a [&'a str],
 }
 
 /// What checks of one feed share: its key path and where problems go.
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     base: String,
-    report: &'a mut Report,
+    pub(super) report: &'a mut Report,
 }
 
 /// Checks one feed. None where something required is missing or unusable; the report then says what.
@@ -69,9 +66,10 @@ pub(in crate::config) fn validate(
     let start_from = checker.start_from(raw, pattern.as_ref(), zone.as_ref());
     let slots = checker.slots(raw, pattern.as_ref());
     checker.queue(raw, known);
-    let table = checker.table(raw);
     let csv = checker.csv(&raw.csv);
-    let mapping = checker.mapping(raw);
+    let routes = checker.routes(raw, pattern.as_ref());
+    let (json, rejects) = (checker.json(raw), checker.rejects(&raw.rejects));
+    let depends_on = checker.depends_on(name, raw, known);
     let limits = checker.limits(&raw.limits);
     let disposal = bucket.as_ref().and_then(|bucket| checker.disposal(&raw.disposal, bucket));
     let feed = Feed {
@@ -97,12 +95,12 @@ pub(in crate::config) fn validate(
         max_workers: raw.max_workers.map_or(known.max_workers, to_usize),
         format: raw.format,
         csv: csv?,
-        json: Json { records: None, duplicate_keys: DuplicateKeys::Reject, coerce: false },
-        routes: vec![Route { name: None, when: Vec::new(), table: table?, mode: Mode::Append, mapping: mapping? }],
-        unmatched: Unmatched::Reject,
-        rejects: Rejects { max_rows: 0, max_ratio: None },
-        depends_on: Vec::new(),
-        parent_wait: super::DEFAULT_PARENT_WAIT,
+        json,
+        routes: routes?,
+        unmatched: raw.unmatched,
+        rejects,
+        depends_on,
+        parent_wait: raw.parent_wait.0,
         limits,
         disposal: disposal?,
         fingerprint: String::new(),
@@ -125,19 +123,25 @@ fn globs(texts: &Texts) -> impl Iterator<Item = &str> {
 }
 
 impl Checker<'_> {
-    fn key(&self, name: &str) -> String {
+    pub(super) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.base)
     }
 
-    fn problem(&mut self, name: &str, message: impl std::fmt::Display, advice: impl Into<String>) {
+    pub(super) fn problem(&mut self, name: &str, message: impl std::fmt::Display, advice: impl Into<String>) {
         self.report.problem(&self.key(name), message, advice);
     }
 
-    fn within<T: PartialOrd + std::fmt::Display>(&mut self, name: &str, value: T, bounds: std::ops::RangeInclusive<T>) {
+    pub(super) fn within<T: PartialOrd + std::fmt::Display>(
+        &mut self,
+        name: &str,
+        value: T,
+        bounds: std::ops::RangeInclusive<T>,
+    ) {
         self.report.within(&self.key(name), value, bounds);
     }
 
     fn intervals(&mut self, raw: &RawFeed) {
+        self.within("parent_wait", raw.parent_wait, Span::seconds(0)..=bounds::DECADE);
         self.within("min_age", raw.min_age, Span::seconds(0)..=bounds::DECADE);
         self.within("poll_interval", raw.poll_interval, MIN_POLL..=bounds::DECADE);
         self.within("poll_interval_max", raw.poll_interval_max, MIN_POLL..=bounds::DECADE);
@@ -217,7 +221,7 @@ impl Checker<'_> {
         None
     }
 
-    fn zone(&mut self, name: &str, text: &str) -> Option<TimeZone> {
+    pub(super) fn zone(&mut self, name: &str, text: &str) -> Option<TimeZone> {
         let zone = parse_zone(text);
         if zone.is_none() {
             let advice = "write an IANA name such as Europe/Madrid, an offset such as -03:00, or UTC";
@@ -305,27 +309,15 @@ impl Checker<'_> {
         time
     }
 
-    fn table(&mut self, raw: &RawFeed) -> Option<TableName> {
-        let Some(text) = raw.table.as_deref() else {
-            self.report.missing(&self.key("table"), "name the table the rows go into, as schema.table");
-            return None;
-        };
-        match table_name::parse(text) {
-            Ok(table) => Some(table),
-            Err(reason) => {
-                let advice =
-                    "write schema.table, with parts in double quotes where they are not plain lower-case names";
-                self.problem("table", format!("{text:?} {reason}"), advice);
-                None
-            }
-        }
-    }
-
     fn csv(&mut self, raw: &RawCsv) -> Option<Csv> {
         let delimiter = self.byte("csv.delimiter", &raw.delimiter);
         let quote = if raw.quote.is_empty() { Some(None) } else { self.byte("csv.quote", &raw.quote).map(Some) };
         let escape = match raw.escape.as_deref().filter(|escape| !escape.is_empty()) {
             Some(escape) => self.byte("csv.escape", escape).map(Some),
+            None => Some(None),
+        };
+        let comment = match raw.comment.as_deref().filter(|comment| !comment.is_empty()) {
+            Some(comment) => self.byte("csv.comment", comment).map(Some),
             None => Some(None),
         };
         let (delimiter, quote, escape) = (delimiter?, quote?, escape?);
@@ -350,10 +342,10 @@ impl Checker<'_> {
             quote,
             escape: escape.filter(|escape| Some(*escape) != quote),
             header: raw.header,
-            encoding: Encoding::Utf8,
-            comment: None,
-            ragged: Ragged::Reject,
-            blank_records: BlankRecords::Keep,
+            encoding: raw.encoding,
+            comment: comment?,
+            ragged: raw.ragged,
+            blank_records: raw.blank_records,
         })
     }
 
@@ -374,54 +366,20 @@ impl Checker<'_> {
         }
     }
 
-    fn mapping(&mut self, raw: &RawFeed) -> Option<Mapping> {
-        for (column, source) in &raw.columns.0 {
-            let name = format!("columns.{column}");
-            if let Err(reason) = check_identifier(column) {
-                self.problem(&name, format!("the column {reason}"), "write the name of a column of the table");
-            }
-            match source {
-                Source::Field(fields) if !raw.csv.header => {
-                    let header = fields.first().map_or("", |field| field.text.as_str());
-                    let advice = "write the position of the field, from 1, or set csv.header = true";
-                    self.problem(&name, format!("names the header {header:?}, and csv.header is false"), advice);
-                }
-                Source::Position(position) if !(1..=to_usize(raw.limits.max_fields)).contains(position) => {
-                    let advice = "write a position from 1 to limits.max_fields";
-                    self.problem(&name, format!("position {position} is out of range"), advice);
-                }
-                Source::Field(_) | Source::Position(_) | Source::Constant(_) | Source::Meta(_) => {}
-            }
-        }
-        let timezone = self.zone("value_timezone", &raw.value_timezone)?;
-        let rules = Rules { null: raw.null.0.clone(), ..Rules::default() };
-        let column = |(column, source): &(String, Source)| ColumnMap {
-            column: column.clone(),
-            source: source.clone(),
-            rules: rules.clone(),
-        };
-        Some(Mapping {
-            columns: raw.columns.0.iter().map(column).collect(),
-            rules: rules.clone(),
-            names: NameMatch::Exact,
-            unknown: raw.unknown_fields,
-            rescue_column: super::DEFAULT_RESCUE_COLUMN.to_owned(),
-            timezone,
-        })
-    }
-
     fn limits(&mut self, raw: &RawLimits) -> Limits {
         self.within("limits.max_bytes", raw.max_bytes, Size(1)..=Size(i64::MAX.unsigned_abs()));
         self.within("limits.max_ratio", raw.max_ratio, Count(1)..=Count(1_000_000));
         self.within("limits.max_record_bytes", raw.max_record_bytes, Size(1)..=Size(GIB));
+        self.within("limits.max_depth", raw.max_depth, Count(1)..=Count(127));
+        self.within("limits.max_block_bytes", raw.max_block_bytes, Size(1)..=Size(4 * GIB));
         self.within("limits.max_fields", raw.max_fields, Count(1)..=Count(super::DEFAULT_MAX_FIELDS));
         Limits {
             max_bytes: raw.max_bytes.0,
             max_ratio: raw.max_ratio.0,
             max_record_bytes: raw.max_record_bytes.0,
             max_fields: to_usize(raw.max_fields),
-            max_depth: usize::try_from(super::DEFAULT_MAX_DEPTH).unwrap_or(usize::MAX),
-            max_block_bytes: super::DEFAULT_MAX_BLOCK_BYTES,
+            max_depth: to_usize(raw.max_depth),
+            max_block_bytes: raw.max_block_bytes.0,
         }
     }
 

@@ -60,7 +60,7 @@ impl Load {
             let sql = delete_sql(shape);
             let statement = bounded("PREPARE", self.stall, client.prepare_cached(&sql)).await?;
             // As long as the end of a COPY: rows, their indexes and triggers are at work.
-            deleted += bounded("DELETE of older rows", self.stall * 10, client.execute(&statement, &[&ids])).await?;
+            deleted += bounded("the older rows", self.stall * 10, client.execute(&statement, &[&ids])).await?;
         }
         self.replaced.extend(others.iter().map(|other| (other.id, other.of)));
         failpoint::reach(Point::ReplaceDeleted).await?;

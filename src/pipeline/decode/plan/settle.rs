@@ -6,8 +6,9 @@ use crate::config::feed::{ColumnMap, Feed, FieldPath, Format, Mapping, Meta, Nam
 use crate::domain::record::BadRecord;
 use crate::store::catalog::{Column, Provenance, Shape};
 use crate::store::copy::CopyFormat;
+use crate::store::widen::NewColumn;
 
-use super::super::reader::{Field, RecordReader, Schema};
+use super::super::reader::{Field, RecordReader, Schema, Value};
 use super::super::{DecodeError, Decoding, shown};
 use super::Plan;
 use super::cell::{Cell, Origin};
@@ -82,7 +83,7 @@ impl<'a> Scope<'_, 'a> {
             let taken = cells.iter().find(|cell| matches!(cell.origin, Origin::Slot(other) if other == slot));
             if let Some(other) = taken {
                 let (one, two) = (&other.column.name, &column.name);
-                return Err(self.misfit(format!("columns {one:?} and {two:?} take the same field; map them")));
+                return Err(self.misfit(format!("one field may be meant for {one:?} and for {two:?}: map it")));
             }
             cells.push(self.plain_cell::<R>(Origin::Slot(slot), column.clone())?);
         }
@@ -154,23 +155,27 @@ impl<'a> Scope<'_, 'a> {
         )))
     }
 
-    /// A field by its name, or by the one that means the same where the feed says so.
+    /// A field by its name, or by one that means the same where the feed says so. Two that mean the same are an error:
+    /// which of them is meant cannot be guessed.
     fn claim<R: RecordReader>(&self, reader: &mut R, path: &FieldPath) -> Result<Option<usize>, DecodeError> {
-        let Schema::Named(fields) = self.schema else { return Ok(reader.claim(&path.text, &path.steps)) };
+        if let Some(slot) = reader.claim(&path.text, &path.steps) {
+            return Ok(Some(slot));
+        }
+        let Schema::Named(fields) = self.schema else { return Ok(None) };
         if self.mapping.names == NameMatch::Exact {
-            return Ok(reader.claim(&path.text, &path.steps));
+            return Ok(None);
         }
         let wanted = normalized(&path.text);
         let mut alike = fields.iter().map(|field| &field.name).filter(|name| normalized(name) == wanted);
         match (alike.next(), alike.next()) {
-            (None, _) => Ok(reader.claim(&path.text, &path.steps)),
-            (Some(name), None) => Ok(reader.claim(name, std::slice::from_ref(name))),
-            (Some(one), Some(two)) => Err(self.misfit(format!(
-                "fields {} and {} both mean {:?} (header_match = \"normalized\"); rename one, or match exactly",
+            (Some(one), Some(other)) => Err(self.misfit(format!(
+                "{:?} may be {} or {}: take one of them out, or set header_match = \"exact\"",
+                path.text,
                 shown(one),
-                shown(two),
-                path.text
+                shown(other)
             ))),
+            (Some(name), None) => Ok(reader.claim(name, std::slice::from_ref(name))),
+            (None, _) => Ok(None),
         }
     }
 
@@ -218,7 +223,13 @@ impl<'a> Scope<'_, 'a> {
         let why = if column.nullable { "is required by the feed" } else { "is NOT NULL without a default" };
         let told = format!("column {:?} {why} and no field fills it", column.name);
         // A header may forget a column; a mapping that does so never fits.
-        Err(if self.mapping.columns.is_empty() { self.misfit(told) } else { DecodeError::Target(told) })
+        if !self.mapping.columns.is_empty() {
+            return Err(DecodeError::Target(told));
+        }
+        Err(self.misfit(match self.schema {
+            Schema::Named(fields) => format!("{told}; the fields are {}", listed(fields)),
+            Schema::Positions(_) | Schema::Open => told,
+        }))
     }
 
     /// The object's fields do not fit the mapping.
@@ -295,8 +306,8 @@ pub(super) fn unknown<R: RecordReader>(
             reader.unclaimed(&mut |name, _| names.push(name.to_owned()));
             match (policy, names.first()) {
                 (_, None) | (Unknown::Ignore | Unknown::Rescue, _) => Ok(None),
-                (Unknown::Reject, Some(_)) => Ok(Some(Unclaimed::Named)),
-                (Unknown::Add, Some(_)) => Err(DecodeError::NewFields(names)),
+                // A column is added once there is a value, which says its type.
+                (Unknown::Reject | Unknown::Add, Some(_)) => Ok(Some(Unclaimed::Named)),
                 (Unknown::Quarantine, Some(name)) => Err(refused(feed, name)),
             }
         }
@@ -310,19 +321,41 @@ pub(super) fn unknown_in_record<R: RecordReader>(
     reader: &R,
 ) -> Result<Option<BadRecord>, DecodeError> {
     let Some(mapping) = feed.routes.first().map(|route| &route.mapping) else { return Ok(None) };
-    let mut names = Vec::new();
-    watched.visit(reader, &mapping.rules, &mut |name, _| names.push(name.to_owned()));
-    let Some(name) = names.first() else { return Ok(None) };
+    let mut columns = Vec::new();
+    watched.visit(reader, &mapping.rules, &mut |name, value| {
+        let kind = match value {
+            Value::Absent | Value::Null | Value::Text(_) => "text",
+            Value::Number(_) => "numeric",
+            Value::Bool(_) => "boolean",
+            Value::Bytes(_) => "bytea",
+            Value::Nested(_) => "jsonb",
+        };
+        columns.push(NewColumn { name: name.to_owned(), kind });
+    });
+    let Some(NewColumn { name, .. }) = columns.first() else { return Ok(None) };
     match mapping.unknown {
         Unknown::Ignore | Unknown::Rescue => Ok(None),
         Unknown::Quarantine => Err(refused(feed, name)),
-        Unknown::Add => Err(DecodeError::NewFields(names)),
+        Unknown::Add => Err(unless_unusable(columns)),
         Unknown::Reject => Ok(Some(BadRecord {
             position: reader.position(),
             column: None,
             code: "E-ROW-UNKNOWN",
             reason: format!("field {} has no column", shown(name)),
         })),
+    }
+}
+
+/// No identifier of the server may be cut: two fields would become one column.
+fn unless_unusable(columns: Vec<NewColumn>) -> DecodeError {
+    const LONGEST: usize = 63;
+    let is_usable = |name: &str| !name.is_empty() && name.len() <= LONGEST && !name.contains('\0');
+    match columns.iter().find(|column| !is_usable(&column.name)) {
+        None => DecodeError::NewFields(columns),
+        Some(column) => {
+            let name = shown(&column.name);
+            DecodeError::Schema(format!("field {name} cannot be a column: names have 1 to {LONGEST} bytes; map it"))
+        }
     }
 }
 
