@@ -16,6 +16,7 @@ pub mod fixture;
 pub mod notification;
 pub mod object_key;
 pub mod pattern;
+pub mod rules;
 
 #[cfg(test)]
 mod tests;
