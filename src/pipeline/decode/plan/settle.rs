@@ -83,7 +83,7 @@ impl<'a> Scope<'_, 'a> {
             let taken = cells.iter().find(|cell| matches!(cell.origin, Origin::Slot(other) if other == slot));
             if let Some(other) = taken {
                 let (one, two) = (&other.column.name, &column.name);
-                return Err(self.misfit(format!("one field may be meant for {one:?} and for {two:?}: map it")));
+                return Err(self.misfit(format!("columns {one:?} and {two:?} take the same field; map them")));
             }
             cells.push(self.plain_cell::<R>(Origin::Slot(slot), column.clone())?);
         }
@@ -155,27 +155,23 @@ impl<'a> Scope<'_, 'a> {
         )))
     }
 
-    /// A field by its name, or by one that means the same where the feed says so. Two that mean the same are an error:
-    /// which of them is meant cannot be guessed.
+    /// A field by its name, or by the one that means the same where the feed says so.
     fn claim<R: RecordReader>(&self, reader: &mut R, path: &FieldPath) -> Result<Option<usize>, DecodeError> {
-        if let Some(slot) = reader.claim(&path.text, &path.steps) {
-            return Ok(Some(slot));
-        }
-        let Schema::Named(fields) = self.schema else { return Ok(None) };
+        let Schema::Named(fields) = self.schema else { return Ok(reader.claim(&path.text, &path.steps)) };
         if self.mapping.names == NameMatch::Exact {
-            return Ok(None);
+            return Ok(reader.claim(&path.text, &path.steps));
         }
         let wanted = normalized(&path.text);
         let mut alike = fields.iter().map(|field| &field.name).filter(|name| normalized(name) == wanted);
         match (alike.next(), alike.next()) {
-            (Some(one), Some(other)) => Err(self.misfit(format!(
-                "{:?} may be {} or {}: take one of them out, or set header_match = \"exact\"",
-                path.text,
-                shown(one),
-                shown(other)
-            ))),
+            (None, _) => Ok(reader.claim(&path.text, &path.steps)),
             (Some(name), None) => Ok(reader.claim(name, std::slice::from_ref(name))),
-            (None, _) => Ok(None),
+            (Some(one), Some(two)) => Err(self.misfit(format!(
+                "fields {} and {} both mean {:?} (header_match = \"normalized\"); rename one, or match exactly",
+                shown(one),
+                shown(two),
+                path.text
+            ))),
         }
     }
 
@@ -324,7 +320,8 @@ pub(super) fn unknown_in_record<R: RecordReader>(
     let mut columns = Vec::new();
     watched.visit(reader, &mapping.rules, &mut |name, value| {
         let kind = match value {
-            Value::Absent | Value::Null | Value::Text(_) => "text",
+            Value::Absent | Value::Null => return,
+            Value::Text(_) => "text",
             Value::Number(_) => "numeric",
             Value::Bool(_) => "boolean",
             Value::Bytes(_) => "bytea",
