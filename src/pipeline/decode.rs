@@ -319,13 +319,7 @@ where
 }
 
 /// Has something done with the records of an object of `size` stored bytes.
-async fn read<R, T>(
-    feed: &Feed,
-    size: u64,
-    raw: R,
-    _body: Option<&Body>,
-    task: T,
-) -> Result<T::Outcome, DecodeError>
+async fn read<R, T>(feed: &Feed, size: u64, raw: R, _body: Option<&Body>, task: T) -> Result<T::Outcome, DecodeError>
 where
     R: AsyncBufRead + Send + Unpin + 'static,
     T: Task,
