@@ -3,9 +3,12 @@
 //! One bounded stream: body → decompression → caps → records → encoded frames. Nothing of it is collected; a full
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
+pub mod again;
+pub mod caps;
 pub mod compression;
 pub mod csv;
 pub mod guard;
+pub mod json;
 pub mod look;
 pub mod outlet;
 pub mod plan;
@@ -33,7 +36,7 @@ use crate::store::stage::Staging;
 use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
-use guard::LimitError;
+use caps::LimitError;
 use reader::RecordReader;
 
 /// Why an object cannot be decoded.
@@ -172,6 +175,12 @@ impl DecodeError {
             Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
             Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
+            Self::Format { found: json::DOCUMENT, .. } => {
+                "set format = \"json\" in the feed, or exclude such keys (`exclude`), then `keyfall retry`"
+            }
+            Self::Damaged { code: "E-JSON-RECORD", .. } => {
+                "compare [feeds.NAME.json] with the object, then `keyfall retry`"
+            }
             Self::Damaged { .. } => {
                 "the object was damaged before it was uploaded, or written in a way that is not supported"
             }
@@ -333,7 +342,8 @@ where
     let Feed { csv, limits, .. } = feed;
     let done = match expected {
         Format::Csv => Box::pin(task.run(csv::Records::new(opened.reader, csv, limits, size))).await,
-        Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
+        Format::Jsonl | Format::Json => Box::pin(task.run(json::Records::new(opened.reader, feed, size))).await,
+        Format::Parquet | Format::Avro => {
             Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
         }
     };

@@ -172,6 +172,7 @@ async fn opened(shop: &Shop, listing: &Listing, listed: &Listed, ending: &str) -
         size: listed.size,
         key_time: None,
         visible_at: listed.last_modified,
+        archived: None,
     };
     let body = match open(shop, &object).await {
         Ok(body) => body,
