@@ -7,6 +7,7 @@ use futures::stream;
 use serde_json::Value as Json;
 use tokio_util::io::StreamReader;
 
+use super::compression::is_compressed;
 use super::{Choices, fixture, pieces, run};
 use crate::config::feed::{self, DuplicateKeys, Feed, FieldPath, Format, Limits};
 use crate::domain::record::Position;
@@ -147,8 +148,7 @@ pub fn target(data: &[u8]) {
     let text = choices.rest();
 
     let whole = read(&feed, vec![text.to_vec()]);
-    let compressed = text.starts_with(&[0x1f, 0x8b]) || text.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    if compressed {
+    if is_compressed(text) {
         // Of a damaged stream, how far it was read before the damage shows depends on the pieces.
         return;
     }
