@@ -159,12 +159,15 @@ impl Group {
 fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
     let mut good = Vec::new();
     for (number, group) in groups.iter().enumerate() {
-        if group.has("pattern") || group.has("include") || group.has("csv.delimiter") {
+        if group.has("pattern") || group.has("include") || group.has("csv.delimiter") || group.has("json.records") {
             continue;
         }
         for (nth, place) in ["!", "~"].iter().enumerate() {
             let id = 100_000 + number * 2 + nth;
             let body = match group.table.as_str() {
+                "cells" | "long" if group.has("format = \"json") => format!("{{\"a\":\"{id}\"}}\n"),
+                _ if group.has("format = \"json") && group.has("columns") => "{\"a\":null}\n".to_owned(),
+                _ if group.has("format = \"json") => format!("{{\"id\":{id},\"culprit\":null}}\n"),
                 "staff" => format!("id,name\n{id},good\n"),
                 "cells" if group.has("csv.header = false") => format!("{id},good\n"),
                 "cells" => format!("a,b\n{id},good\n"),
