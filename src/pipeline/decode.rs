@@ -3,6 +3,7 @@
 //! One bounded stream: body → decompression → caps → records → encoded frames. Nothing of it is collected; a full
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
+pub mod again;
 pub mod caps;
 pub mod compression;
 pub mod csv;

@@ -4,10 +4,12 @@
 //! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
+mod again;
 mod changed;
 mod copying;
 mod duplicates;
 mod group;
+mod trial;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,9 +37,11 @@ use super::decode::{self, DecodeError, Decoded, Decoding, Piece, Target};
 use super::fetch::{self, Body, FetchError};
 use super::progress::Progress;
 
+pub use again::{AgainError, Keep, Outcome, again};
 pub use changed::ChangedError;
 pub use duplicates::DuplicateError;
 pub use group::{Grouped, group};
+pub use trial::TableRows;
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
@@ -138,6 +142,17 @@ pub struct Context {
     pub layouts: Arc<Layouts>,
     /// How long S3 may stay silent.
     pub patience: Duration,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a load is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its rows are to stay.
+    Load,
+    /// It is rolled back; the ledger does not know the object by the lease's id.
+    Trial,
 }
 
 /// Rows copied, everything checked, not yet committed.
@@ -172,7 +187,10 @@ impl Ready {
 pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
     for _ in 0..MOST_WIDENINGS {
         match attempt(context, lease, progress).await {
-            Err(LoadError::Decode(DecodeError::NewFields(columns))) => widen(context, &columns).await?,
+            // A trial leaves nothing behind, and columns would stay.
+            Err(LoadError::Decode(DecodeError::NewFields(columns))) if context.purpose == Purpose::Load => {
+                widen(context, &columns).await?;
+            }
             other => return other,
         }
     }
@@ -251,7 +269,10 @@ async fn copy_stream(
 /// An open transaction in which nothing of an older version is in the way.
 async fn begin(context: &Context, targets: &[Target], lease: &Lease) -> Result<Load, LoadError> {
     let shapes = shapes(targets);
-    let mut load = Load::begin(&context.pools, &shapes, &[lease]).await?;
+    let mut load = match context.purpose {
+        Purpose::Load => Load::begin(&context.pools, &shapes, &[lease]).await?,
+        Purpose::Trial => Load::begin_trial(&context.pools, &shapes, &context.feed.name, lease).await?,
+    };
     changed::make_room(context, &mut load, &shapes, &[lease]).await?;
     Ok(load)
 }

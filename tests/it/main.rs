@@ -32,6 +32,7 @@ mod policy;
 mod privileges;
 mod realdata;
 mod reconcile;
+mod repair;
 mod replaced;
 mod scale;
 mod secrets;
