@@ -159,9 +159,8 @@ impl Group {
 fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
     let mut good = Vec::new();
     for (number, group) in groups.iter().enumerate() {
-        let takes_others =
-            ["pattern", "include", "csv.delimiter", "required", "json.records"].iter().any(|option| group.has(option));
-        if takes_others {
+        let others = ["pattern", "include", "csv.delimiter", "required", "json.records"];
+        if others.iter().any(|option| group.has(option)) {
             continue;
         }
         for (nth, place) in ["!", "~"].iter().enumerate() {

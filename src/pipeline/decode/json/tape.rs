@@ -20,6 +20,13 @@ pub(super) struct Turn {
     pub(super) node: Option<Node>,
 }
 
+/// What is known of a key that stands where it stood before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Where the paths stand behind it.
+    pub(super) child: Option<Node>,
+}
+
 /// A key that was noted.
 #[derive(Debug)]
 struct Noted {
@@ -53,7 +60,7 @@ impl Tape {
 
     /// Where a key leads, where it and all before it are as in the record before.
     #[inline]
-    pub(super) fn follow(&mut self, key: &str, turn: Turn) -> Option<Option<Node>> {
+    pub(super) fn follow(&mut self, key: &str, turn: Turn) -> Option<Known> {
         if self.differs {
             return None;
         }
@@ -63,7 +70,7 @@ impl Tape {
         {
             self.same += 1;
             self.at = noted.end;
-            return Some(noted.child);
+            return Some(Known { child: noted.child });
         }
         self.keys.truncate(self.same);
         self.text.truncate(self.at);

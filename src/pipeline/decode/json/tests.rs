@@ -491,7 +491,7 @@ proptest! {
 
     #[test]
     fn no_way_of_compressing_the_bytes_changes_the_records(
-        text in texts(), feed in feeds(), kind in prop::sample::select(KINDS.to_vec()), split in any::<usize>(),
+        text in texts(), feed in feeds(), kind in prop::sample::select(&KINDS[..]), split in any::<usize>(),
         places in prop::collection::vec(any::<usize>(), 0..12),
     ) {
         let whole = read(&feed, vec![text.clone()]);

@@ -302,18 +302,15 @@ impl<'de> Visitor<'de> for Object<'_, 'de, '_> {
             let span = walk.span(raw.get().len());
             keys.count += 1;
             let turn = Turn { depth: walk.depth, nth: keys.count, node };
-            let child = match walk.found.tape.follow(raw.get(), turn) {
-                Some(child) => {
-                    // As in the record before, so it is none of the keys before it.
-                    walk.keys.push(key);
-                    child
-                }
-                None => {
-                    let child = node.and_then(|node| walk.paths.child(node, &key));
-                    keys.add(walk, key)?;
-                    walk.found.tape.note(raw.get(), turn, child);
-                    child
-                }
+            let child = if let Some(known) = walk.found.tape.follow(raw.get(), turn) {
+                // As in the record before, so it is none of the keys in front of it.
+                walk.keys.push(key);
+                known.child
+            } else {
+                let child = node.and_then(|node| walk.paths.child(node, &key));
+                keys.add(walk, key)?;
+                walk.found.tape.note(raw.get(), turn, child);
+                child
             };
             if keys.count > walk.rules.max_fields {
                 return Err(walk.give_up(Fault::Fields(walk.rules.max_fields)));
