@@ -166,6 +166,7 @@ fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
         for (nth, place) in ["!", "~"].iter().enumerate() {
             let id = 100_000 + number * 2 + nth;
             let body = match group.table.as_str() {
+                _ if group.has("format = \"jsonl\"") => format!("{{\"id\":{id}}}\n"),
                 "staff" => format!("id,name\n{id},good\n"),
                 "cells" if group.has("csv.header = false") => format!("{id},good\n"),
                 "cells" => format!("a,b\n{id},good\n"),
