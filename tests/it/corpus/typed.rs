@@ -20,7 +20,8 @@ fn each(cells: &[&str]) -> String {
 
 /// A line of JSON for each value.
 fn lines(values: &[&str]) -> String {
-    (1..).zip(values).map(|(id, value)| format!("{{\"id\":{id},\"culprit\":{value}}}\n")).collect()
+    let lines = (1..).zip(values).map(|(id, value)| format!("{{\"id\":{id},\"culprit\":{value}}}"));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 makers! {
