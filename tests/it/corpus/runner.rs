@@ -167,6 +167,7 @@ fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
             let id = 100_000 + number * 2 + nth;
             let body = match group.table.as_str() {
                 "cells" | "long" if group.has("format = \"json") => format!("{{\"a\":\"{id}\"}}\n"),
+                _ if group.has("format = \"json") && group.has("culprit") => format!("{{\"id\":{id}}}\n"),
                 _ if group.has("format = \"json") && group.has("columns") => "{\"a\":null}\n".to_owned(),
                 _ if group.has("format = \"json") => format!("{{\"id\":{id},\"culprit\":null}}\n"),
                 "staff" => format!("id,name\n{id},good\n"),
