@@ -34,6 +34,7 @@ pub(super) async fn run(shop: &Shop, feed: &Feed, columns: &[Column], samples: &
             .map(|own| column(&own.name, own.sql.encoded(), (own.sql_type.clone(), !own.not_null)))
             .collect(),
         provenance: catalog::Provenance::ALL.into_iter().map(|which| (which, bigint(which.column()))).collect(),
+        stored: catalog::Stored::default(),
     };
     let targets = [Target { shape: Arc::new(shape), staging: Staging::None }];
     let mut told: BTreeMap<String, u64> = BTreeMap::new();
