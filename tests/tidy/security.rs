@@ -15,7 +15,7 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 11] = [
+const PUT_TOGETHER: [(&str, &str, &str); 12] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look_at", "{right}"),
@@ -30,6 +30,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 11] = [
     ("src/store/copy.rs", "begin_sql", "{tables} {fingerprints} {held}"),
     ("src/store/copy.rs", "copy_sql", "{} {} {format}"),
     // Quoted table; quoted column.
+    ("src/store/copy/trial.rs", "count_sql", "{} {}"),
     ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
     // A constant number.
     ("src/store/migrate.rs", "migrate", "{LOCK}"),
@@ -37,7 +38,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 11] = [
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 15] = [
+const SENT: [(&str, &str, &str); 19] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
     // `&'static str`: no text made at run time fits.
     ("src/store/copy.rs", "ask", "&statement"),
@@ -45,6 +46,10 @@ const SENT: [(&str, &str, &str); 15] = [
     ("src/store/copy.rs", "begin", "&sql"),
     ("src/store/copy.rs", "copy", "&sql"),
     ("src/store/copy.rs", "copy", "&statement"),
+    ("src/store/copy/repair.rs", "delete_rows", "&sql"),
+    ("src/store/copy/repair.rs", "delete_rows", "&statement"),
+    ("src/store/copy/trial.rs", "rows_in", "&sql"),
+    ("src/store/copy/trial.rs", "rows_in", "&statement"),
     ("src/store/copy/versions.rs", "delete_others", "&sql"),
     ("src/store/copy/versions.rs", "delete_others", "&statement"),
     // `&'static str`: no text made at run time fits.

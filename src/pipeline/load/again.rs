@@ -23,6 +23,8 @@ use super::{Context, FRAMES_AHEAD, LoadError, copying, fitting_targets, shapes};
 
 /// Records read from the ledger at once: at 64 KiB each a few MiB at most.
 const PAGE: u32 = 50;
+/// New reasons written down together.
+const REASONS: usize = 500;
 /// Rows sent on together.
 const FRAME: usize = 64 * 1024;
 
@@ -146,7 +148,10 @@ pub async fn again(
     copied?;
     let read = read?;
     failpoint::reach(Point::RepairCopied).await?;
-    let Sent { good, outcome, .. } = read;
+    let Sent { good, bad, outcome, .. } = read;
+    for bad in bad.chunks(REASONS) {
+        load.reject_again(id, bad).await?;
+    }
     load.mark_replayed(id, &good, Replayed { loaded: outcome.loaded, filtered: outcome.filtered }).await?;
     match keep {
         // Dropping the load rolls it back.
@@ -174,6 +179,7 @@ struct Sent {
     columns: Vec<Option<CopyTarget>>,
     /// Rows of each route that wait for a frame to be full.
     waiting: Vec<(BytesMut, u64)>,
+    /// Records that are still bad, without their bytes: at most as many as the feed tolerates.
     bad: Vec<Rejection>,
     /// Ids of records that are no longer bad.
     good: Vec<i64>,
@@ -192,9 +198,6 @@ impl Source<'_> {
             after = last.position.record;
             for kept in &page {
                 self.take(kept, &mut sent, &pieces).await?;
-            }
-            if !sent.bad.is_empty() {
-                pass(&pieces, Piece::Rejections(std::mem::take(&mut sent.bad))).await?;
             }
         }
         for route in 0..routes {

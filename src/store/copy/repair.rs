@@ -84,7 +84,8 @@ impl Load {
             let sql = delete_sql(shape);
             let statement = bounded("PREPARE", self.stall, client.prepare_cached(&sql)).await?;
             // As long as the end of a COPY: rows, their indexes and triggers are at work.
-            deleted += bounded("DELETE of rows", self.stall * 10, client.execute(&statement, &[&vec![id]])).await?;
+            let gone = bounded("removal of rows", self.stall * 10, client.execute(&statement, &[&vec![id]])).await?;
+            deleted += gone;
         }
         failpoint::reach(Point::RepairDeleted).await?;
         Ok(deleted)
