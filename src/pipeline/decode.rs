@@ -4,9 +4,11 @@
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
 pub mod again;
+pub mod caps;
 pub mod compression;
 pub mod csv;
 pub mod guard;
+pub mod json;
 pub mod outlet;
 pub mod plan;
 pub mod quotes;
@@ -33,7 +35,7 @@ use crate::store::stage::Staging;
 use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
-use guard::LimitError;
+use caps::LimitError;
 
 /// Why an object cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +173,12 @@ impl DecodeError {
             Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
             Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
+            Self::Format { found: json::DOCUMENT, .. } => {
+                "set format = \"json\" in the feed, or exclude such keys (`exclude`), then `keyfall retry`"
+            }
+            Self::Damaged { code: "E-JSON-RECORD", .. } => {
+                "compare [feeds.NAME.json] with the object, then `keyfall retry`"
+            }
             Self::Damaged { .. } => {
                 "the object was damaged before it was uploaded, or written in a way that is not supported"
             }
@@ -301,7 +309,11 @@ where
             let reader = csv::Records::new(opened.reader, csv, limits, decoding.object.size);
             Box::pin(rows::run(decoding, reader, pieces)).await
         }
-        Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
+        Format::Jsonl | Format::Json => {
+            let reader = json::Records::new(opened.reader, decoding.feed, decoding.object.size);
+            Box::pin(rows::run(decoding, reader, pieces)).await
+        }
+        Format::Parquet | Format::Avro => {
             Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
         }
     };

@@ -11,7 +11,8 @@ use tokio::io::AsyncRead;
 use crate::config::feed::{Csv, Format, Limits};
 use crate::domain::record::{BadRecord, Position};
 
-use super::guard::{Guard, LimitError, Mark, RecordStart};
+use super::caps::LimitError;
+use super::guard::{Guard, Mark, RecordStart};
 use super::quotes::Malformed;
 use super::reader::{Field, Next, RecordReader, Schema, Typing, Value};
 use super::{DecodeError, Failure};
