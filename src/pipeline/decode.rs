@@ -255,7 +255,7 @@ pub struct Decoded {
     pub filtered: u64,
     /// Bytes after decompression.
     pub bytes: u64,
-    /// The header, where records were rejected and there is one.
+    /// The header, where there is one: records that are rejected, here or by the server, need it beside them.
     pub header: Option<Vec<u8>>,
     /// The fields, where the object names them.
     pub fields: Option<Vec<reader::Field>>,

@@ -12,6 +12,9 @@ use super::repair::expect_one;
 impl Load {
     /// Writes rejected records of an object down. They are durable if and only if its rows are.
     pub async fn reject(&self, object_id: i64, rejections: &[Rejection]) -> Result<(), StoreError> {
+        if self.is_repair {
+            return self.reject_again(object_id, rejections).await;
+        }
         let of = |number: fn(&Rejection) -> i64| -> Vec<i64> { rejections.iter().map(number).collect() };
         let text =
             |text: fn(&Rejection) -> Option<&str>| -> Vec<Option<&str>> { rejections.iter().map(text).collect() };
@@ -54,7 +57,7 @@ const REJECT: &str = "-- copy::reject
 
 impl Load {
     /// Writes down why rejected records of a locked object are still bad; their bytes stay as they are.
-    pub async fn reject_again(&self, object_id: i64, rejections: &[Rejection]) -> Result<(), StoreError> {
+    async fn reject_again(&self, object_id: i64, rejections: &[Rejection]) -> Result<(), StoreError> {
         let text =
             |text: fn(&Rejection) -> Option<&str>| -> Vec<Option<&str>> { rejections.iter().map(text).collect() };
         let records: Vec<i64> = rejections.iter().map(|of| signed(of.position.record)).collect();
@@ -71,7 +74,7 @@ impl Load {
 
     /// Moves rejected records of a locked object to the loaded or filtered ones; `ids` are those decoded without fault.
     ///
-    /// What the server kept out since has been written down anew by [`Load::reject_again`] in this very transaction, whose
+    /// What the server kept out since has been written down anew by [`Load::reject`] in this very transaction, whose
     /// time it bears, and stays. Exactly as many must be left as rows were copied and records filtered, or everything is
     /// rolled back: so no record counts as loaded without its row, and none is loaded twice.
     pub async fn mark_replayed(&self, id: i64, ids: &[i64], counts: Replayed) -> Result<(), StoreError> {

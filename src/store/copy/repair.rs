@@ -56,7 +56,9 @@ pub enum Ending {
 impl Load {
     /// A transaction without a lease: tables locked against changes of their definition and their shapes checked.
     pub async fn begin_repair(pools: &Pools, shapes: &[&Shape]) -> Result<Self, StoreError> {
-        Self::begin(pools, shapes, &[]).await
+        let mut load = Self::begin(pools, shapes, &[]).await?;
+        load.is_repair = true;
+        Ok(load)
     }
 
     /// Locks an object; `None` where somebody loads, replaces or repairs a version of its key at this moment. Nobody

@@ -12,8 +12,8 @@ pub(super) const RETRYABLE: [State; 3] = [State::Quarantined, State::Missing, St
 
 impl Ledger {
     /// Sends objects back to `pending`, with their counters at zero. Loaded objects are never among them; objects
-    /// waiting out a delay become due at once. What `on_change` or `duplicate_content` had set aside is approved by
-    /// that: somebody has seen their reason and wants it loaded, so neither is asked again.
+    /// waiting out a delay become due at once. What `on_change`, `duplicate_content` or mode `replace` had set aside is
+    /// approved by that: somebody has seen the reason and wants it loaded, so none of them is asked again.
     pub async fn retry(&self, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
         let states = RETRYABLE.map(State::as_str).to_vec();
         let mut rows = self.query(RETRY, &[&ids, &states]).await?;
@@ -50,7 +50,7 @@ fn first_of_each(rows: &[Row]) -> Result<Vec<i64>, StoreError> {
 const RETRY: &str = "-- ledger::retry
     UPDATE keyfall.objects
        SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
-           approved = approved OR coalesce(reason IN ('changed', 'duplicate'), false)
+           approved = approved OR coalesce(reason IN ('changed', 'duplicate', 'outdated'), false)
                       OR state = 'quarantined'
                          AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
            error_code = NULL, error_detail = NULL, error_advice = NULL
