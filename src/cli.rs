@@ -7,6 +7,7 @@
 mod arguments;
 mod check;
 mod config;
+mod confirm;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod exit;
@@ -20,11 +21,14 @@ pub mod output;
 mod pause;
 mod plan;
 mod reconcile;
+mod rejections;
+mod repair;
 mod revise;
 mod run;
 mod session;
 mod status;
 mod sweep;
+mod trial;
 mod watch;
 mod window;
 
@@ -82,6 +86,9 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Objects(args) => objects::objects(&session, &args),
         Command::Retry(args) => revise::retry(&session, &args),
         Command::Skip(args) => revise::skip(&session, &args),
+        Command::Undo(args) => repair::undo(&session, &args),
+        Command::Replay(args) => repair::replay(&session, &args),
+        Command::Rejections(args) => rejections::rejections(&session, args.command),
         Command::Pause(args) => pause::pause(&session, &args),
         Command::Resume(args) => pause::resume(&session, &args),
         Command::Sweep(args) => sweep::sweep(&session, &args),

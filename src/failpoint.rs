@@ -80,6 +80,10 @@ points! {
     DisposeArchived "dispose.archived" fails "the whole batch lies in the archive";
     DisposeDeleted "dispose.deleted" fails "the originals of the batch are deleted, the ledger does not know";
     DisposeMarked "dispose.marked" fails "the disposals have been written down";
+    RepairDeleted "repair.deleted" fails "the rows of a loaded object are deleted, the ledger does not know";
+    RepairMarked "repair.marked" fails "a repair has changed the ledger, COMMIT is not sent";
+    RepairCommitted "repair.committed" fails "the COMMIT of a repair was answered, nobody has looked";
+    RepairCopied "repair.copied" fails "rejected records are copied, the ledger still has them as rejected";
     ShutdownBegun "shutdown.begun" passes "a signal was taken, nothing is stopped yet";
     ShutdownReleased "shutdown.released" passes "a load was rolled back by the shutdown and its lease given back";
     ReloadApplied "reload.applied" passes "a new configuration runs, the old one is not drained";

@@ -9,8 +9,12 @@ use super::arguments::CheckArgs;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Tone, printable};
 use super::session::{Kind, Session, block_on};
+use super::trial;
 
 pub(super) fn check(session: &Session, args: &CheckArgs) -> Result<Exit, Failure> {
+    if let Some(uri) = &args.object {
+        return trial::trial(session, uri, args);
+    }
     let loaded = match crate::config::load(&session.sources) {
         Ok(loaded) => loaded,
         Err(errors) => return conclude(session.output, &check::invalid(&errors)),

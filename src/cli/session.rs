@@ -82,7 +82,7 @@ impl Session {
         block_on(async {
             let pools = app::pools(&loaded.config)?;
             require_ledger(&pools).await?;
-            errand(Desk { ledger: Ledger::new(pools), config: loaded.config }).await
+            errand(Desk { ledger: Ledger::new(pools.clone()), pools, config: loaded.config }).await
         })
         .map_err(|failure: Failure| failure.at(&place))
     }
@@ -91,6 +91,7 @@ impl Session {
 /// What an errand against the ledger has at hand.
 pub(super) struct Desk {
     pub(super) config: Config,
+    pub(super) pools: Pools,
     pub(super) ledger: Ledger,
 }
 

@@ -93,6 +93,7 @@ pub fn object(size: u64) -> ObjectRef {
         size,
         key_time: None,
         visible_at: Timestamp::UNIX_EPOCH,
+        archived: None,
     }
 }
 

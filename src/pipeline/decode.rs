@@ -3,9 +3,12 @@
 //! One bounded stream: body → decompression → caps → records → encoded frames. Nothing of it is collected; a full
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
+pub mod again;
 pub mod caps;
+pub mod comments;
 pub mod compression;
 pub mod csv;
+pub mod encoding;
 pub mod guard;
 pub mod json;
 pub mod outlet;
@@ -13,6 +16,7 @@ pub mod plan;
 pub mod quotes;
 pub mod reader;
 pub mod rows;
+pub mod splitter;
 
 use std::borrow::Cow;
 use std::io;
@@ -24,7 +28,7 @@ use tokio::io::AsyncBufRead;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use crate::config::feed::{Feed, Format, Rejects};
+use crate::config::feed::{Encoding, Feed, Format, Rejects};
 use crate::domain::object::ObjectRef;
 use crate::domain::record::{BadRecord, Position, Rejection};
 use crate::domain::verdict::Verdict;
@@ -35,6 +39,7 @@ use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
 use caps::LimitError;
+use encoding::EncodingError;
 
 /// Why an object cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +94,9 @@ pub enum DecodeError {
         /// What the feed says.
         expected: Format,
     },
+    /// The text is not in the encoding that the feed names.
+    #[error("{0}")]
+    Encoding(#[from] EncodingError),
     /// A file of a format with a schema is damaged, or uses what is not supported.
     #[error("{format}: {detail}")]
     Damaged {
@@ -120,6 +128,7 @@ impl DecodeError {
             | Self::Compression { .. }
             | Self::Window(_)
             | Self::Format { .. }
+            | Self::Encoding(_)
             | Self::Damaged { .. } => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
             Self::Target(_) => Verdict::Halt,
@@ -143,6 +152,7 @@ impl DecodeError {
             Self::Compression { .. } => "E-COMPRESSION",
             Self::Window(_) => "E-LIMIT-WINDOW",
             Self::Format { .. } => "E-FORMAT",
+            Self::Encoding(_) => "E-ENCODING",
             Self::Damaged { code, .. } => code,
             Self::Fetch(error) => error.code(),
             Self::Abandoned => "E-ABANDONED",
@@ -152,6 +162,11 @@ impl DecodeError {
     /// One sentence for the operator.
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Record(BadRecord { code: "E-CELL-UTF8", .. })
+            | Self::Budget { last: BadRecord { code: "E-CELL-UTF8", .. }, .. } => {
+                "set csv.encoding if the object is no UTF-8 (latin1, windows-1252, utf-16), or correct it, then \
+                 `keyfall retry`"
+            }
             Self::Record(_) => "correct the record (or the feed's dialect and columns), then `keyfall retry`",
             Self::Header(_) => {
                 "compare [feeds.NAME.columns] and [feeds.NAME.csv] with the object, then `keyfall retry`"
@@ -170,7 +185,10 @@ impl DecodeError {
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
             Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
-            Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
+            Self::Format { found: compression::UTF16, expected: Format::Csv } => {
+                "set csv.encoding = \"utf-16\" and csv.delimiter to what the object has, then `keyfall retry`"
+            }
+            Self::Format { found: compression::UTF16, .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
             Self::Format { found: json::DOCUMENT, .. } => {
                 "set format = \"json\" in the feed, or exclude such keys (`exclude`), then `keyfall retry`"
@@ -182,6 +200,10 @@ impl DecodeError {
                 "the object was damaged before it was uploaded, or written in a way that is not supported"
             }
             Self::Format { .. } => "exclude such keys (`exclude`), or feed them under their own format",
+            Self::Encoding(_) => {
+                "set csv.encoding to what the object is written in, or upload it again if it was cut, then \
+                 `keyfall retry`"
+            }
             Self::Fetch(error) => error.advice(),
             Self::Abandoned => "nothing to do: the object is tried again",
         }
@@ -191,6 +213,10 @@ impl DecodeError {
     fn from_io(error: io::Error, format: &'static str) -> Self {
         let error = match error.downcast::<FetchError>() {
             Ok(fetch) => return Self::Fetch(fetch),
+            Err(other) => other,
+        };
+        let error = match error.downcast::<EncodingError>() {
+            Ok(encoding) => return Self::Encoding(encoding),
             Err(other) => other,
         };
         match error.downcast::<LimitError>() {
@@ -299,13 +325,15 @@ where
     let expected = decoding.feed.format;
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
-    if let Some(found) = opened.foreign {
+    let Feed { csv, limits, .. } = decoding.feed;
+    let is_meant = expected == Format::Csv && csv.encoding == Encoding::Utf16;
+    if let Some(found) = opened.foreign.filter(|found| !(is_meant && *found == compression::UTF16)) {
         return Err(DecodeError::Format { found, expected });
     }
-    let Feed { csv, limits, .. } = decoding.feed;
     let decoded = match expected {
         Format::Csv => {
-            let reader = csv::Records::new(opened.reader, csv, limits, decoding.object.size);
+            let text = csv::text(opened.reader, csv);
+            let reader = csv::Records::new(text, csv, limits, decoding.object.size);
             Box::pin(rows::run(decoding, reader, pieces)).await
         }
         Format::Jsonl | Format::Json => {

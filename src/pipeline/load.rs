@@ -4,6 +4,7 @@
 //! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
+mod again;
 mod changed;
 mod copying;
 mod duplicates;
@@ -12,6 +13,7 @@ mod isolate;
 mod merge;
 mod refused;
 mod replace;
+mod trial;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,12 +43,14 @@ use super::progress::Progress;
 use copying::Sent;
 use merge::Object;
 
+pub use again::{AgainError, Keep, Outcome, again};
 pub use changed::ChangedError;
 pub use duplicates::DuplicateError;
 pub use group::{Grouped, group};
 pub use merge::{Way, is_alone};
 pub use refused::{RefusedError, is_waiting, may_isolate, settled};
 pub use replace::ReplaceError;
+pub use trial::TableRows;
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
@@ -157,6 +161,17 @@ pub struct Context {
     pub layouts: Arc<Layouts>,
     /// How long S3 may stay silent.
     pub patience: Duration,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a load is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its rows are to stay.
+    Load,
+    /// It is rolled back; the ledger does not know the object by the lease's id.
+    Trial,
 }
 
 /// Rows copied, everything checked, not yet committed.
@@ -191,7 +206,10 @@ impl Ready {
 pub async fn stream(context: &Context, lease: &Lease, way: Way, progress: &Progress) -> Result<Ready, LoadError> {
     for _ in 0..MOST_WIDENINGS {
         match attempt(context, lease, way, progress).await {
-            Err(LoadError::Decode(DecodeError::NewFields(columns))) => widen(context, &columns).await?,
+            // A trial leaves nothing behind, and columns would stay.
+            Err(LoadError::Decode(DecodeError::NewFields(columns))) if context.purpose == Purpose::Load => {
+                widen(context, &columns).await?;
+            }
             other => return other,
         }
     }
@@ -284,7 +302,10 @@ async fn copy_stream(
 /// An open transaction in which nothing that is to be replaced is in the way.
 async fn begin(context: &Context, targets: &[Target], lease: &Lease) -> Result<Load, LoadError> {
     let shapes = shapes(targets);
-    let mut load = Load::begin(&context.pools, &shapes, &[lease]).await?;
+    let mut load = match context.purpose {
+        Purpose::Load => Load::begin(&context.pools, &shapes, &[lease]).await?,
+        Purpose::Trial => Load::begin_trial(&context.pools, &shapes, &context.feed.name, lease).await?,
+    };
     changed::make_room(context, &mut load, &shapes, &[lease]).await?;
     replace::make_room(context, &load, targets, lease).await?;
     Ok(load)

@@ -7,10 +7,12 @@
 mod content;
 mod layout;
 mod rejected;
+mod repair;
 mod replace;
 mod sieve;
 mod stage;
 mod staged;
+mod trial;
 mod versions;
 
 use std::pin::Pin;
@@ -38,6 +40,8 @@ use sieve::Savepoint;
 
 pub use content::Duplicate;
 pub use layout::Layouts;
+pub use rejected::Replayed;
+pub use repair::{After, Ending, Locked};
 pub use replace::Newer;
 pub use sieve::{Attempt, Sieve, Window};
 pub use stage::{Over, Stage};
@@ -293,8 +297,12 @@ impl Rows<'_> {
 /// Only numbers, UUIDs and quoted identifiers are put into this text. Our own statements see no schema but
 /// PostgreSQL's; COPY, which names everything in full, runs with the role's path: the table's triggers may need it.
 fn begin_sql(shapes: &[&Shape], leases: &[&Lease]) -> String {
-    let held: Vec<String> =
+    let mut held: Vec<String> =
         leases.iter().map(|lease| format!("({}, '{}'::uuid)", lease.object.id, lease.token)).collect();
+    if held.is_empty() {
+        // Whoever begins without a lease locks the object's row himself; the list must not be empty.
+        held.push("(NULL::int8, NULL::uuid)".to_owned());
+    }
     let tables: Vec<String> = shapes.iter().map(|shape| quoted_table(&shape.table)).collect();
     let fingerprints: Vec<String> = shapes
         .iter()
@@ -332,7 +340,8 @@ const FENCE: &str = "-- copy::fence
     UPDATE keyfall.objects o
        SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.kept,
            rows_rejected = n.rejected, rows_filtered = n.filtered, header = n.header, bytes_read = n.bytes, sha256 = n.sha256,
-           disposal = $6, disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
+           disposal = CASE WHEN o.disposal OPERATOR(pg_catalog.=) 'done' THEN 'done' ELSE $6 END,
+           disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
            reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL, approved = false,
            duplicate_of = CASE WHEN $8 AND n.rows OPERATOR(pg_catalog.>) 0 THEN coalesce((
                SELECT d.id FROM keyfall.objects d

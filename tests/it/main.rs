@@ -34,6 +34,7 @@ mod policy;
 mod privileges;
 mod realdata;
 mod reconcile;
+mod repair;
 mod replace_table;
 mod replaced;
 mod scale;

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::domain::feed::FeedName;
 use crate::domain::lease::Lease;
+use crate::domain::object::ObjectRef;
 
 use super::super::error::StoreError;
-use super::{Ledger, read_object, to_bigint};
+use super::{Ledger, read_archived, read_object, to_bigint};
 
 /// How much one call may lease.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +108,7 @@ fn read_lease(row: &tokio_postgres::Row) -> Result<Lease, StoreError> {
     let attempt: i32 = row.try_get("attempt")?;
     let suspicions: i32 = row.try_get("suspicions")?;
     Ok(Lease {
-        object: read_object(row)?,
+        object: ObjectRef { archived: read_archived(row)?, ..read_object(row)? },
         token: row.try_get("lease_token")?,
         attempt: attempt.unsigned_abs(),
         suspicions: suspicions.unsigned_abs(),
@@ -133,7 +134,8 @@ const LEASE: &str = "-- ledger::lease
       FROM sized s
      WHERE o.id = s.id AND o.state = 'pending' AND s.total <= $3::bigint AND (s.n = 1 OR s.small)
     RETURNING o.id, o.bucket, o.key, o.etag, o.version_id, o.size, o.key_time, o.visible_at, o.lease_token,
-              o.attempt, o.suspicions, extract(epoch FROM now() - o.discovered_at)::float8 AS age";
+              o.attempt, o.suspicions, extract(epoch FROM now() - o.discovered_at)::float8 AS age,
+              CASE WHEN o.disposal = 'done' THEN o.archived_to END AS archived_to, o.sha256";
 
 /// Of each parent only the first open object is looked up, and whether one has no time: two probes of the index of open
 /// objects, however long its backlog is. Of the feed itself only what may go is read, as a range of the same index;
@@ -175,13 +177,14 @@ const LEASE_AFTER: &str = "-- ledger::lease_after
       FROM sized s
      WHERE o.id = s.id AND o.state = 'pending' AND s.total <= $3::bigint AND (s.n = 1 OR s.small)
     RETURNING o.id, o.bucket, o.key, o.etag, o.version_id, o.size, o.key_time, o.visible_at, o.lease_token,
-              o.attempt, o.suspicions, extract(epoch FROM now() - o.discovered_at)::float8 AS age";
+              o.attempt, o.suspicions, extract(epoch FROM now() - o.discovered_at)::float8 AS age,
+              CASE WHEN o.disposal = 'done' THEN o.archived_to END AS archived_to, o.sha256";
 
 /// By id: there is no index on tokens.
 const RENEW: &str = "-- ledger::renew
     WITH held AS (
         SELECT o.lease_token FROM keyfall.objects o
-         WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state IN ('leased', 'loaded', 'superseded')
+         WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state IN ('leased', 'loaded', 'superseded', 'undone')
     ), free AS (
         SELECT o.id FROM keyfall.objects o
          WHERE o.id = ANY($1) AND o.lease_token = ANY($2) AND o.state = 'leased'

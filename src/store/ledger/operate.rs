@@ -36,15 +36,24 @@ impl Ledger {
     }
 }
 
+/// What is read again brings its rejections again: the ones of an undone load are deleted in the same statement.
 const RETRY: &str = "-- ledger::retry
-    UPDATE keyfall.objects
-       SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
-           approved = approved OR coalesce(reason IN ('changed', 'duplicate', 'outdated'), false)
-                      OR state = 'quarantined'
-                         AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
-           error_code = NULL, error_detail = NULL, error_advice = NULL
-     WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
-    RETURNING id";
+    WITH changed AS (
+        UPDATE keyfall.objects
+           SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
+               replays = replays + CASE WHEN state = 'undone' THEN 1 ELSE 0 END,
+               loaded_at = NULL, rows_read = NULL, rows_loaded = NULL, rows_rejected = NULL, rows_filtered = NULL,
+               header = NULL, lease_owner = NULL, lease_token = NULL,
+               approved = approved OR coalesce(reason IN ('changed', 'duplicate', 'outdated'), false)
+                          OR state = 'quarantined'
+                             AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
+               error_code = NULL, error_detail = NULL, error_advice = NULL
+         WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
+        RETURNING id
+    ), gone AS (
+        DELETE FROM keyfall.rejections r USING changed c WHERE r.object_id = c.id
+    )
+    SELECT id FROM changed";
 
 const SKIP: &str = "-- ledger::skip
     UPDATE keyfall.objects SET state = 'skipped', reason = 'operator'
