@@ -24,6 +24,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 31] = [
     ("src/store/catalog.rs", "read_shape", "{FINGERPRINT}"),
     // A message.
     ("src/store/catalog.rs", "refuse_unsafe", "{name}"),
+    ("src/store/catalog/mode.rs", "refuse_followers", "{name} {tables}"),
     // Quoted table; constant; OID; numbers and UUIDs.
     ("src/store/copy.rs", "begin_sql", "{FINGERPRINT} {}"),
     // Quoted table; quoted columns; one of two words.
