@@ -8,6 +8,7 @@
 //! still inside the crate, where what is private to us can be reached.
 #![expect(clippy::missing_panics_doc, reason = "a panic is a target's verdict")]
 
+pub mod avro;
 pub mod cell;
 pub mod compression;
 pub mod config;
@@ -15,7 +16,9 @@ pub mod csv;
 pub mod fixture;
 pub mod notification;
 pub mod object_key;
+pub mod parquet;
 pub mod pattern;
+pub mod records;
 
 #[cfg(test)]
 mod tests;

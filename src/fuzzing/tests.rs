@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 /// A target by the name of its corpus and of its file in `fuzz/fuzz_targets`.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
+    ("avro", super::avro::target),
     ("cell", super::cell::target),
     ("compression", super::compression::target),
     ("config", super::config::target),
     ("csv", super::csv::target),
     ("notification", super::notification::target),
     ("object_key", super::object_key::target),
+    ("parquet", super::parquet::target),
     ("pattern", super::pattern::target),
 ];
 

@@ -3,14 +3,18 @@
 //! One bounded stream: body → decompression → caps → records → encoded frames. Nothing of it is collected; a full
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
+pub mod allowance;
+pub mod avro;
 pub mod compression;
 pub mod csv;
 pub mod guard;
 pub mod outlet;
+pub mod parquet;
 pub mod plan;
 pub mod quotes;
 pub mod reader;
 pub mod rows;
+pub mod spell;
 
 use std::borrow::Cow;
 use std::io;
@@ -272,10 +276,11 @@ pub struct Decoding<'a> {
 
 /// Decodes a whole object into the channel.
 pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piece>) -> Result<Decoded, DecodeError> {
-    decode(decoding, StreamReader::new(body.stream()), pieces).await
+    read(decoding, StreamReader::new(body.stream()), Some(body), pieces).await
 }
 
-/// The same from any bytes.
+/// The same from any bytes. Of a format that is read from its end, all of them are held.
+#[cfg(any(test, fuzzing))]
 pub(crate) async fn decode<R>(
     decoding: Decoding<'_>,
     raw: R,
@@ -284,19 +289,40 @@ pub(crate) async fn decode<R>(
 where
     R: AsyncBufRead + Send + Unpin + 'static,
 {
+    read(decoding, raw, None, pieces).await
+}
+
+async fn read<R>(
+    decoding: Decoding<'_>,
+    raw: R,
+    body: Option<&Body>,
+    pieces: mpsc::Sender<Piece>,
+) -> Result<Decoded, DecodeError>
+where
+    R: AsyncBufRead + Send + Unpin + 'static,
+{
     let expected = decoding.feed.format;
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
-    if let Some(found) = opened.foreign {
-        return Err(DecodeError::Format { found, expected });
+    match (opened.foreign, expected) {
+        (None, _) | (Some("Parquet"), Format::Parquet) | (Some("Avro"), Format::Avro) => {}
+        (Some(found), _) => return Err(DecodeError::Format { found, expected }),
     }
-    let Feed { csv, limits, .. } = decoding.feed;
+    let (Feed { csv, limits, .. }, size) = (decoding.feed, decoding.object.size);
     let decoded = match expected {
         Format::Csv => {
-            let reader = csv::Records::new(opened.reader, csv, limits, decoding.object.size);
+            let reader = csv::Records::new(opened.reader, csv, limits, size);
             Box::pin(rows::run(decoding, reader, pieces)).await
         }
-        Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
+        Format::Parquet => {
+            let (bytes, ending) = parquet::ends(opened, body, limits).await?;
+            Box::pin(rows::run(decoding, parquet::Records::new(bytes, ending, limits, size), pieces)).await
+        }
+        Format::Avro => {
+            let reader = avro::Records::new(opened.reader, limits, size);
+            Box::pin(rows::run(decoding, reader, pieces)).await
+        }
+        Format::Jsonl | Format::Json => {
             Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
         }
     };
