@@ -14,11 +14,13 @@ pub mod compression;
 pub mod config;
 pub mod csv;
 pub mod fixture;
+pub mod json;
 pub mod notification;
 pub mod object_key;
 pub mod parquet;
 pub mod pattern;
 pub mod records;
+pub mod rules;
 
 #[cfg(test)]
 mod tests;

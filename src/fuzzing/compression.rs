@@ -3,10 +3,11 @@
 
 use std::io::{self, Write as _};
 
-use async_compression::tokio::write::ZstdEncoder;
+use async_compression::Level;
+use async_compression::tokio::write::{BzEncoder, XzEncoder, ZstdEncoder};
 use bytes::Bytes;
 use futures::stream;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::io::StreamReader;
 
 use super::{Choices, fixture, pieces, run};
@@ -27,28 +28,59 @@ fn opened(pieces: Vec<Vec<u8>>) -> Option<(Vec<u8>, &'static str, Option<&'stati
     })
 }
 
-/// One gzip member or zstd frame.
-pub fn member(data: &[u8], gzip: bool) -> Vec<u8> {
+/// A way of compressing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// bzip2.
+    Bzip2,
+    /// xz.
+    Xz,
+}
+
+/// All of them.
+pub const KINDS: [Kind; 4] = [Kind::Gzip, Kind::Zstd, Kind::Bzip2, Kind::Xz];
+
+/// One member, frame or stream.
+pub fn member(data: &[u8], kind: Kind) -> Vec<u8> {
+    // The fastest: larger windows cost more to set up than all that is put through them here.
+    let level = Level::Fastest;
     let whole = || -> io::Result<Vec<u8>> {
-        if gzip {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(data)?;
-            return encoder.finish();
-        }
-        run(async {
-            let mut encoder = ZstdEncoder::new(Vec::new());
-            encoder.write_all(data).await?;
-            encoder.shutdown().await?;
-            Ok(encoder.into_inner())
+        Ok(match kind {
+            Kind::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(data)?;
+                encoder.finish()?
+            }
+            Kind::Zstd => encoded(ZstdEncoder::new(Vec::new()), data)?.into_inner(),
+            Kind::Bzip2 => encoded(BzEncoder::with_quality(Vec::new(), level), data)?.into_inner(),
+            Kind::Xz => encoded(XzEncoder::with_quality(Vec::new(), level), data)?.into_inner(),
         })
     };
     whole().unwrap_or_else(|error| unreachable!("memory takes it: {error}"))
 }
 
+fn encoded<E: AsyncWrite + Unpin>(mut encoder: E, data: &[u8]) -> io::Result<E> {
+    run(async {
+        encoder.write_all(data).await?;
+        encoder.shutdown().await?;
+        Ok(encoder)
+    })
+}
+
+/// Whether bytes begin like a compressed stream.
+pub fn is_compressed(data: &[u8]) -> bool {
+    let magic: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"BZh", b"\xfd7zXZ\0"];
+    magic.iter().any(|magic| data.starts_with(magic))
+}
+
 /// Any bytes, first as they are, then compressed in members.
 pub fn target(data: &[u8]) {
     let mut choices = Choices::new(data);
-    let (seed, gzip) = (u64::from(choices.byte()), choices.one(&[true, false]));
+    let (seed, kind) = (u64::from(choices.byte()), choices.one(&KINDS));
     let data = choices.rest();
 
     let (whole, cut) = (opened(vec![data.to_vec()]), opened(pieces(data, seed)));
@@ -64,7 +96,7 @@ pub fn target(data: &[u8]) {
     caps_hold(data);
 
     let longest = (data.len() / (1 + usize::from(choices_of(data)) % 4)).max(1);
-    let members: Vec<u8> = data.chunks(longest).flat_map(|part| member(part, gzip)).collect();
+    let members: Vec<u8> = data.chunks(longest).flat_map(|part| member(part, kind)).collect();
     let Some((out, format, _)) = opened(pieces(&members, seed)) else { unreachable!("a sound stream was refused") };
     let mark_alone = data == b"\xef\xbb\xbf";
     assert!(mark_alone && out.is_empty() || out == data, "{format}: other bytes came back");
@@ -84,7 +116,7 @@ fn caps_hold(data: &[u8]) {
     let limits = Limits { max_bytes: CAP, max_record_bytes: CAP, ..fixture::feed().limits };
     let csv = Csv { quote: None, ..fixture::feed().csv };
     let feed = Feed { csv, limits, ..fixture::feed() };
-    if let Ok((_, decoded)) = super::csv::decode(&feed, vec![data.to_vec()]) {
+    if let Ok((_, decoded, _)) = super::csv::decode(&feed, vec![data.to_vec()]) {
         assert!(decoded.bytes <= CAP + 1, "{decoded:?}");
     }
 }

@@ -3,11 +3,17 @@
 //! One bounded stream: body → decompression → caps → records → encoded frames. Nothing of it is collected; a full
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
+pub mod again;
 pub mod allowance;
 pub mod avro;
+pub mod caps;
+pub mod comments;
 pub mod compression;
 pub mod csv;
+pub mod encoding;
 pub mod guard;
+pub mod json;
+pub mod look;
 pub mod outlet;
 pub mod parquet;
 pub mod plan;
@@ -15,6 +21,7 @@ pub mod quotes;
 pub mod reader;
 pub mod rows;
 pub mod spell;
+pub mod splitter;
 
 use std::borrow::Cow;
 use std::io;
@@ -26,16 +33,19 @@ use tokio::io::AsyncBufRead;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use crate::config::feed::{Feed, Format, Rejects};
+use crate::config::feed::{Encoding, Feed, Format, Rejects};
 use crate::domain::object::ObjectRef;
 use crate::domain::record::{BadRecord, Position, Rejection};
 use crate::domain::verdict::Verdict;
 use crate::store::catalog::Shape;
 use crate::store::copy::CopyTarget;
 use crate::store::stage::Staging;
+use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
-use guard::LimitError;
+use caps::LimitError;
+use encoding::EncodingError;
+use reader::RecordReader;
 
 /// Why an object cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +60,8 @@ pub enum DecodeError {
     #[error("{0}")]
     Schema(String),
     /// Fields that the feed wants columns for.
-    #[error("the object has fields without a column: {}", .0.join(", "))]
-    NewFields(Vec<String>),
+    #[error("the object has fields without a column: {}", names(.0))]
+    NewFields(Vec<NewColumn>),
     /// More records are bad than the feed tolerates.
     #[error("{found} records are bad, the feed tolerates {most} (rejects.max_rows); the last is {last}")]
     Budget {
@@ -74,14 +84,14 @@ pub enum DecodeError {
     /// The compressed stream is damaged.
     #[error("the {format} stream is damaged: {detail}")]
     Compression {
-        /// gzip or zstd.
+        /// gzip, zstd, bzip2 or xz.
         format: &'static str,
         /// What the decompressor said.
         detail: String,
     },
-    /// A zstd frame would have a worker hold more than it may.
-    #[error("a zstd frame needs a larger window than {}", ByteSize(compression::LARGEST_WINDOW))]
-    Window,
+    /// A compressed stream would have a worker hold more than it may.
+    #[error("the {} stream needs a larger window than {}", .0, ByteSize(compression::LARGEST_WINDOW))]
+    Window(&'static str),
     /// The bytes are of another format.
     #[error("the object looks like {found}, the feed expects {}", .expected.as_str())]
     Format {
@@ -90,6 +100,9 @@ pub enum DecodeError {
         /// What the feed says.
         expected: Format,
     },
+    /// The text is not in the encoding that the feed names.
+    #[error("{0}")]
+    Encoding(#[from] EncodingError),
     /// A file of a format with a schema is damaged, or uses what is not supported.
     #[error("{format}: {detail}")]
     Damaged {
@@ -119,8 +132,9 @@ impl DecodeError {
             | Self::UnterminatedQuote(_)
             | Self::Limit(_)
             | Self::Compression { .. }
-            | Self::Window
+            | Self::Window(_)
             | Self::Format { .. }
+            | Self::Encoding(_)
             | Self::Damaged { .. } => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
             Self::Target(_) => Verdict::Halt,
@@ -142,8 +156,9 @@ impl DecodeError {
             Self::UnterminatedQuote(_) => "E-CSV-QUOTE",
             Self::Limit(limit) => limit.code(),
             Self::Compression { .. } => "E-COMPRESSION",
-            Self::Window => "E-LIMIT-WINDOW",
+            Self::Window(_) => "E-LIMIT-WINDOW",
             Self::Format { .. } => "E-FORMAT",
+            Self::Encoding(_) => "E-ENCODING",
             Self::Damaged { code, .. } => code,
             Self::Fetch(error) => error.code(),
             Self::Abandoned => "E-ABANDONED",
@@ -153,6 +168,11 @@ impl DecodeError {
     /// One sentence for the operator.
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Record(BadRecord { code: "E-CELL-UTF8", .. })
+            | Self::Budget { last: BadRecord { code: "E-CELL-UTF8", .. }, .. } => {
+                "set csv.encoding if the object is no UTF-8 (latin1, windows-1252, utf-16), or correct it, then \
+                 `keyfall retry`"
+            }
             Self::Record(_) => "correct the record (or the feed's dialect and columns), then `keyfall retry`",
             Self::Header(_) => {
                 "compare [feeds.NAME.columns] and [feeds.NAME.csv] with the object, then `keyfall retry`"
@@ -170,13 +190,26 @@ impl DecodeError {
             }
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
-            Self::Window => "compress the object without --long and --ultra, and upload it again",
-            Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
+            Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
+            Self::Format { found: compression::UTF16, expected: Format::Csv } => {
+                "set csv.encoding = \"utf-16\" and csv.delimiter to what the object has, then `keyfall retry`"
+            }
+            Self::Format { found: compression::UTF16, .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
+            Self::Format { found: json::DOCUMENT, .. } => {
+                "set format = \"json\" in the feed, or exclude such keys (`exclude`), then `keyfall retry`"
+            }
+            Self::Damaged { code: "E-JSON-RECORD", .. } => {
+                "compare [feeds.NAME.json] with the object, then `keyfall retry`"
+            }
             Self::Damaged { .. } => {
                 "the object was damaged before it was uploaded, or written in a way that is not supported"
             }
             Self::Format { .. } => "exclude such keys (`exclude`), or feed them under their own format",
+            Self::Encoding(_) => {
+                "set csv.encoding to what the object is written in, or upload it again if it was cut, then \
+                 `keyfall retry`"
+            }
             Self::Fetch(error) => error.advice(),
             Self::Abandoned => "nothing to do: the object is tried again",
         }
@@ -188,10 +221,17 @@ impl DecodeError {
             Ok(fetch) => return Self::Fetch(fetch),
             Err(other) => other,
         };
+        let error = match error.downcast::<EncodingError>() {
+            Ok(encoding) => return Self::Encoding(encoding),
+            Err(other) => other,
+        };
         match error.downcast::<LimitError>() {
             Ok(limit) => Self::Limit(limit),
-            Err(other) if other.to_string().contains(compression::WINDOW_REFUSED) => Self::Window,
-            Err(other) => Self::Compression { format, detail: other.to_string() },
+            Err(other) => {
+                let detail = other.to_string();
+                let is_window = compression::WINDOW_REFUSED.iter().any(|told| detail.contains(told));
+                if is_window { Self::Window(format) } else { Self::Compression { format, detail } }
+            }
         }
     }
 }
@@ -246,7 +286,7 @@ pub struct Decoded {
     pub filtered: u64,
     /// Bytes after decompression.
     pub bytes: u64,
-    /// The header, where records were rejected and there is one.
+    /// The header, where there is one: records that are rejected, here or by the server, need it beside them.
     pub header: Option<Vec<u8>>,
     /// The fields, where the object names them.
     pub fields: Option<Vec<reader::Field>>,
@@ -274,9 +314,33 @@ pub struct Decoding<'a> {
     pub rejects: Rejects,
 }
 
+/// What is done with the records of an object, whatever their format.
+trait Task: Send {
+    /// What it comes to.
+    type Outcome;
+
+    /// Does it.
+    fn run<R: RecordReader>(self, reader: R) -> impl Future<Output = Result<Self::Outcome, Failure>> + Send;
+}
+
+/// Has them loaded.
+struct Loading<'a> {
+    decoding: Decoding<'a>,
+    pieces: mpsc::Sender<Piece>,
+}
+
+impl Task for Loading<'_> {
+    type Outcome = Decoded;
+
+    async fn run<R: RecordReader>(self, reader: R) -> Result<Decoded, Failure> {
+        rows::run(self.decoding, reader, self.pieces).await
+    }
+}
+
 /// Decodes a whole object into the channel.
 pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piece>) -> Result<Decoded, DecodeError> {
-    read(decoding, StreamReader::new(body.stream()), Some(body), pieces).await
+    let (feed, size, raw) = (decoding.feed, decoding.object.size, StreamReader::new(body.stream()));
+    read(feed, size, raw, Some(body), Loading { decoding, pieces }).await
 }
 
 /// The same from any bytes. Of a format that is read from its end, all of them are held.
@@ -289,47 +353,46 @@ pub(crate) async fn decode<R>(
 where
     R: AsyncBufRead + Send + Unpin + 'static,
 {
-    read(decoding, raw, None, pieces).await
+    read(decoding.feed, decoding.object.size, raw, None, Loading { decoding, pieces }).await
 }
 
-async fn read<R>(
-    decoding: Decoding<'_>,
-    raw: R,
-    body: Option<&Body>,
-    pieces: mpsc::Sender<Piece>,
-) -> Result<Decoded, DecodeError>
+/// Has something done with the records of an object of `size` stored bytes.
+async fn read<R, T>(feed: &Feed, size: u64, raw: R, body: Option<&Body>, task: T) -> Result<T::Outcome, DecodeError>
 where
     R: AsyncBufRead + Send + Unpin + 'static,
+    T: Task,
 {
-    let expected = decoding.feed.format;
+    let expected = feed.format;
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
+    let Feed { csv, limits, .. } = feed;
+    let is_meant = expected == Format::Csv && csv.encoding == Encoding::Utf16;
     match (opened.foreign, expected) {
         (None, _) | (Some("Parquet"), Format::Parquet) | (Some("Avro"), Format::Avro) => {}
+        (Some(compression::UTF16), _) if is_meant => {}
         (Some(found), _) => return Err(DecodeError::Format { found, expected }),
     }
-    let (Feed { csv, limits, .. }, size) = (decoding.feed, decoding.object.size);
-    let decoded = match expected {
+    let done = match expected {
         Format::Csv => {
-            let reader = csv::Records::new(opened.reader, csv, limits, size);
-            Box::pin(rows::run(decoding, reader, pieces)).await
+            let reader = csv::Records::new(csv::text(opened.reader, csv), csv, limits, size);
+            Box::pin(task.run(reader)).await
         }
+        Format::Jsonl | Format::Json => Box::pin(task.run(json::Records::new(opened.reader, feed, size))).await,
         Format::Parquet => {
             let (bytes, ending) = parquet::ends(opened, body, limits).await?;
-            Box::pin(rows::run(decoding, parquet::Records::new(bytes, ending, limits, size), pieces)).await
+            Box::pin(task.run(parquet::Records::new(bytes, ending, limits, size))).await
         }
-        Format::Avro => {
-            let reader = avro::Records::new(opened.reader, limits, size);
-            Box::pin(rows::run(decoding, reader, pieces)).await
-        }
-        Format::Jsonl | Format::Json => {
-            Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
-        }
+        Format::Avro => Box::pin(task.run(avro::Records::new(opened.reader, limits, size))).await,
     };
-    decoded.map_err(|error| match error {
+    done.map_err(|error| match error {
         Failure::Decode(error) => error,
         Failure::Io(error) => DecodeError::from_io(error, format),
     })
+}
+
+/// Names of columns, quoted and cut.
+fn names(columns: &[NewColumn]) -> String {
+    columns.iter().map(|column| shown(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// A name of the object's, quoted and cut: it may be as long as a record.

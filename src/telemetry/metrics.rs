@@ -101,6 +101,8 @@ table! {
         "Objects deliberately not loaded, by reason.";
     DUPLICATES: Counter "duplicates_total" Count ["feed", "outcome"]
         "Objects with the same bytes as one that was loaded before under another key, by what became of them.";
+    DRIFT: Counter "drift_total" Count ["feed", "kind"]
+        "Differences between the fields of an object and those of earlier ones, by kind.";
     ROWS: Counter "rows_total" Count ["feed", "outcome"]
         "Rows of committed objects: read is the sum of loaded, rejected and filtered.";
     READ_BYTES: Counter "read_bytes_total" Bytes ["feed"]
@@ -163,6 +165,8 @@ table! {
         "Key time of the frontier, since 1970; 0 before the first. Freshness is now minus this. From the ledger.";
     DISPOSE_PENDING: Gauge "dispose_pending" Count ["feed"]
         "Loaded objects whose disposal is not done yet. From the ledger.";
+    OPEN_REJECTIONS: Gauge "open_rejections" Count ["feed"]
+        "Rejected records of loaded objects that nobody has had loaded or undone since. From the ledger.";
     FEED_PAUSED: Gauge "feed_paused" Count ["feed"]
         "1 where the feed is paused, by an operator or by an error that needs one. From the ledger.";
     MISSING_SLOTS: Gauge "missing_slots" Count ["feed"]

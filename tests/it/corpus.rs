@@ -73,6 +73,9 @@ struct Case {
     /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`.
     #[serde(default)]
     records: Option<Vec<String>>,
+    /// Records that are kept out: `record line byte column code: reason`, with `-` for no column.
+    #[serde(default)]
+    rejected: Vec<String>,
     /// What no message may repeat, beside what no message of any case may.
     #[serde(default)]
     hidden: Option<String>,

@@ -92,8 +92,8 @@ use Outcome::{Refused, Rows, Same};
 
 const PLAIN: &str = "csv.header = false";
 const SEMICOLON: &str = "csv = { header = false, delimiter = \";\" }";
-const ZIP: Outcome = Refused("E-FORMAT", &["a ZIP archive or a spreadsheet", "expects CSV"]);
-const AVRO: Outcome = Refused("E-FORMAT", &["Avro", "expects CSV"]);
+const ZIP: Outcome = Refused("E-FORMAT", &["a ZIP archive or a spreadsheet", "expects csv"]);
+const AVRO: Outcome = Refused("E-FORMAT", &["Avro", "expects csv"]);
 const SPELLED: &str = "columns = { id = \"employee_id\", name = \"employee_name\", datetime = \"hire_date\", department_id = \"department_id\", job_id = \"job_id\" }";
 const SPELLED_TOO: &str = "columns = { id = \"id\", name = \"name\", datetime = \"hire_date\", department_id = \"department_id\", job_id = \"job_id\" }";
 
@@ -130,7 +130,11 @@ const VARIANTS: &[Variant] = &[
     variant("hired_employees.semicolon_bom_crlf.csv", SEMICOLON, Same),
     variant("z_hired_employees.crlf_trailing_blank_line.csv", PLAIN, Same),
     variant("hired_employees.header_crlf.csv", SPELLED, Same),
-    variant("hired_employees.header_crlf.csv", "", Refused("E-CSV-HEADER", &["\"employee_id\"", "map it"])),
+    variant(
+        "hired_employees.header_crlf.csv",
+        "",
+        Refused("E-CSV-HEADER", &["\"id\" is NOT NULL", "no field fills it", "\"employee_id\""]),
+    ),
     variant("hired_employees.crlf_edited_row157.csv", PLAIN, Rows(1999, 69)),
     variant("hired_employees.precleaned_1929.csv", PLAIN, Rows(1929, 0)),
     variant("hired_employees.other_dataset_faker_future_dates.csv", SPELLED_TOO, Rows(2000, 0)),

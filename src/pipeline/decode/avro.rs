@@ -20,7 +20,7 @@ use crate::domain::record::{BadRecord, Position};
 use crate::pipeline::fetch::FetchError;
 
 use super::allowance::Allowance;
-use super::guard::LimitError;
+use super::caps::LimitError;
 use super::reader::{Field, Next, RecordReader, Schema, Typing, Value};
 use super::spell::{Spelt, string};
 use super::{DecodeError, Failure, shown};

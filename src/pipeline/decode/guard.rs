@@ -1,7 +1,7 @@
-//! Caps on what an object may claim, and the mark by which an open quote is told from an end.
+//! The longest record of CSV, and the mark by which an open quote is told from an end.
 //!
 //! The CSV reader has no longest record, and it takes the end of the file for the end of an open quote. So the bytes
-//! pass through here on their way to it: they are counted against the caps, and after the last one a mark is
+//! pass through here on their way to it: they are counted against the cap, and after the last one a mark is
 //! appended, a line of its own that no data contains. If the reader hands the mark back as a record, every quote was
 //! closed; if it ends without it, the mark was swallowed by a quoted field (ADR-0007). Quotes in wrong places are
 //! looked for on the same way ([`Quotes`]).
@@ -12,87 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytesize::ByteSize;
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, Take};
+use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
 
 use crate::config::feed::{Csv, Limits};
+use crate::domain::record::RAW_MOST;
 
+use super::caps::{Capped, LimitError};
 use super::quotes::{Malformed, Quotes};
-
-/// A cap that was exceeded.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum LimitError {
-    /// `limits.max_bytes`.
-    #[error("the decompressed object is larger than limits.max_bytes ({})", ByteSize(*.0))]
-    Bytes(u64),
-    /// `limits.max_ratio`.
-    #[error("the object decompresses to more than limits.max_ratio ({0}) times its size")]
-    Ratio(u64),
-    /// `limits.max_record_bytes`.
-    #[error("the record at line {line} (byte {byte}) is longer than limits.max_record_bytes ({})", ByteSize(*.cap))]
-    Record {
-        /// Line on which it begins.
-        line: u64,
-        /// Byte at which it begins.
-        byte: u64,
-        /// The cap.
-        cap: u64,
-    },
-    /// `limits.max_fields`.
-    #[error("the record at line {line} has {fields} fields, more than limits.max_fields ({cap})")]
-    Fields {
-        /// Line.
-        line: u64,
-        /// Fields.
-        fields: usize,
-        /// The cap.
-        cap: usize,
-    },
-    /// `limits.max_record_bytes`, where records have no lines.
-    #[error("record {record} is longer than limits.max_record_bytes ({})", ByteSize(*.cap))]
-    LongRecord {
-        /// Its number.
-        record: u64,
-        /// The cap.
-        cap: u64,
-    },
-    /// `limits.max_fields`, of an object that says what fields it has.
-    #[error("the object has {fields} fields, more than limits.max_fields ({cap})")]
-    Columns {
-        /// Fields.
-        fields: usize,
-        /// The cap.
-        cap: usize,
-    },
-    /// `limits.max_depth`, of an object that says how its values are nested.
-    #[error("the object's schema is nested deeper than limits.max_depth ({0})")]
-    SchemaDepth(usize),
-    /// `limits.max_block_bytes`.
-    #[error("a {what} takes {bytes} bytes, more than limits.max_block_bytes ({})", ByteSize(*.cap))]
-    Block {
-        /// What has to be held whole.
-        what: &'static str,
-        /// Its bytes.
-        bytes: u64,
-        /// The cap.
-        cap: u64,
-    },
-}
-
-impl LimitError {
-    /// Stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Bytes(_) => "E-LIMIT-BYTES",
-            Self::Ratio(_) => "E-LIMIT-RATIO",
-            Self::Record { .. } | Self::LongRecord { .. } => "E-LIMIT-RECORD",
-            Self::Fields { .. } | Self::Columns { .. } => "E-LIMIT-FIELDS",
-            Self::SchemaDepth(_) => "E-LIMIT-DEPTH",
-            Self::Block { .. } => "E-LIMIT-BLOCK",
-        }
-    }
-}
 
 /// Where the record being read begins; written by the record reader, read by the guard.
 #[derive(Debug, Default)]
@@ -117,9 +44,8 @@ impl RecordStart {
 
 /// The guard.
 pub struct Guard<R> {
-    inner: Take<R>,
+    inner: Capped<R>,
     delivered: u64,
-    max_bytes: ByteCap,
     max_record: u64,
     start: Arc<RecordStart>,
     seen: Seen,
@@ -127,13 +53,6 @@ pub struct Guard<R> {
     /// Bytes of the mark still to deliver; `None` before the end of the data.
     tail: Option<io::Cursor<Vec<u8>>>,
     mark: Mark,
-}
-
-/// Which cap the byte limit stands for.
-#[derive(Clone, Copy)]
-enum ByteCap {
-    Bytes(u64),
-    Ratio(u64),
 }
 
 /// The mark of one stream: random, so that no data can hold it by design or by chance.
@@ -160,20 +79,12 @@ impl Mark {
 impl<R: AsyncRead> Guard<R> {
     /// Puts the caps on a stream of an object of `size` stored bytes.
     pub fn new(inner: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
-        // Small objects may compress well for good reasons: the ratio counts above the first MiB.
-        let by_ratio = size.saturating_mul(limits.max_ratio).max(1 << 20);
-        let (limit, max_bytes) = if by_ratio < limits.max_bytes {
-            (by_ratio, ByteCap::Ratio(limits.max_ratio))
-        } else {
-            (limits.max_bytes, ByteCap::Bytes(limits.max_bytes))
-        };
         let start = Arc::new(RecordStart::default());
         start.set(0, 1);
         let max_record = limits.max_record_bytes;
         Self {
-            inner: inner.take(limit),
+            inner: Capped::new(inner, limits, size),
             delivered: 0,
-            max_bytes,
             max_record,
             start,
             seen: Seen::default(),
@@ -213,6 +124,36 @@ impl<R: AsyncRead> Guard<R> {
         }
     }
 
+    /// Goes on looking for quotes behind a record with one in a wrong place, which ended at this byte.
+    pub fn resume_quotes(&mut self, byte: u64) {
+        self.quotes.resume(byte, self.seen.from(byte));
+    }
+
+    /// Appends the bytes of the record last read, cut at `most` of them and at [`RAW_MOST`], its line end as a line
+    /// feed; answers its whole length.
+    pub fn raw(&self, from: u64, to: u64, most: usize, out: &mut Vec<u8>) -> u64 {
+        // The last line may have no line end but the mark's.
+        let to = to.min(self.delivered);
+        let is_ended = matches!(self.seen.from(to.saturating_sub(1)), [b'\n' | b'\r', ..]);
+        let length = to.saturating_sub(from).saturating_sub(u64::from(is_ended));
+        let head: &[u8] = if from < self.seen.at { &self.seen.head } else { &[] };
+        // Where the beginning was cut, the rest does not belong behind it.
+        let is_cut = head.len() >= RAW_MOST;
+        let rest = if is_cut { &[] } else { self.seen.from(from.max(self.seen.at)) };
+        let mut left = usize::try_from(length).unwrap_or(most).min(most).min(RAW_MOST);
+        let start = out.len();
+        for part in [head, rest] {
+            let part = part.get(..left).unwrap_or(part);
+            out.extend_from_slice(part);
+            left -= part.len();
+        }
+        let written = out.len() - start;
+        if written as u64 == length && written < most {
+            out.push(b'\n');
+        }
+        length + 1
+    }
+
     /// The reader asks for more only when it has parsed all it had: what was delivered since the last record's
     /// end is one unfinished record.
     fn check_record(&self) -> Result<(), LimitError> {
@@ -233,6 +174,8 @@ struct Seen {
     at: u64,
     /// The unfinished record, whose beginning may be gone with the bytes before.
     pending: Option<Pending>,
+    /// What came before `bytes` of that record, as far as rejections show it.
+    head: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -250,17 +193,30 @@ impl Seen {
             Some(pending) if pending.from == byte => pending.at,
             _ => (byte, line),
         };
-        self.pending = Some(Pending { from: byte, at: self.skip(begun) });
+        let begins = self.skip(begun);
+        self.pending = Some(Pending { from: byte, at: begins });
+        if begins.0 >= self.at {
+            self.head.clear();
+        }
+        let offset = usize::try_from(begins.0.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(offset..).unwrap_or_default();
+        let room = RAW_MOST.saturating_sub(self.head.len());
+        self.head.extend_from_slice(rest.get(..room).unwrap_or(rest));
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes);
         self.at = at;
         self.pending = self.pending.map(|pending| Pending { at: self.skip(pending.at), ..pending });
     }
 
+    /// The bytes seen from this one on.
+    fn from(&self, byte: u64) -> &[u8] {
+        let offset = byte.checked_sub(self.at).and_then(|offset| usize::try_from(offset).ok());
+        offset.and_then(|offset| self.bytes.get(offset..)).unwrap_or_default()
+    }
+
     /// Goes over line ends from this byte on, where it is among the bytes seen.
     fn skip(&self, (mut byte, mut line): (u64, u64)) -> (u64, u64) {
-        let offset = byte.checked_sub(self.at).and_then(|offset| usize::try_from(offset).ok());
-        for end in offset.and_then(|offset| self.bytes.get(offset..)).unwrap_or_default() {
+        for end in self.from(byte) {
             match end {
                 b'\n' => line += 1,
                 b'\r' => {}
@@ -269,25 +225,6 @@ impl Seen {
             byte += 1;
         }
         (byte, line)
-    }
-}
-
-impl<R: AsyncRead + Unpin> Guard<R> {
-    /// At the cap on all bytes: one byte more is an error. Only here, when every record before it has been looked at,
-    /// so that what is said of an object does not depend on how its bytes arrived.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.inner.limit() > 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let mut byte = [0];
-        let mut beyond = ReadBuf::new(&mut byte);
-        ready!(Pin::new(self.inner.get_mut()).poll_read(cx, &mut beyond))?;
-        let cap = match self.max_bytes {
-            _ if beyond.filled().is_empty() => return Poll::Ready(Ok(())),
-            ByteCap::Bytes(cap) => LimitError::Bytes(cap),
-            ByteCap::Ratio(cap) => LimitError::Ratio(cap),
-        };
-        Poll::Ready(Err(io::Error::other(cap)))
     }
 }
 
@@ -309,7 +246,6 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
             self.delivered += read as u64;
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_end(cx))?;
         // A leading line end closes a last line that has none; if it has one, this is a blank line, which the
         // reader passes over.
         let mut tail = io::Cursor::new(format!("\n{}\n", self.mark.0).into_bytes());

@@ -29,8 +29,8 @@ use crate::domain::record::{BadRecord, Position};
 use crate::pipeline::fetch::Body;
 
 use super::allowance::Allowance;
+use super::caps::LimitError;
 use super::compression::Opened;
-use super::guard::LimitError;
 use super::reader::{Field, Next, RecordReader, Schema, Typing, Value};
 use super::spell::{Spelt, string};
 use super::{DecodeError, Failure, shown};

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use crate::support::gzip;
 
-use super::compression::zstd;
+use super::compression::{bz2, xz, zstd};
 use super::{Maker, Named, makers};
 
 /// A frame of raw runs: four bytes for every 128 KiB of one byte.
@@ -58,6 +58,8 @@ makers! {
     bomb_gz_blank_lines => gzip_of(b"\n", 128),
     bomb_zst_runs => zstd_of_runs(b'\n', 1000),
     bomb_zst_zeros => zstd_of_runs(0, 1000),
+    bomb_bz2_rows => bz2(&b"1,a\n".repeat(4 << 20)),
+    bomb_xz_rows => xz(&b"1,a\n".repeat(4 << 20), 6),
     bomb_zst_layered => zstd(&zstd_of_runs(b'1', 1000)),
 }
 

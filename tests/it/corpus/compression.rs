@@ -2,6 +2,10 @@
 
 use std::io::Write as _;
 
+use async_compression::Level;
+use async_compression::tokio::write::{BzEncoder, XzEncoder};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
 use crate::support::gzip;
 
 use super::makers;
@@ -10,6 +14,26 @@ use super::makers;
 pub(super) fn zstd(data: &[u8]) -> Vec<u8> {
     // Nothing waits in it: it writes to memory.
     futures::executor::block_on(crate::support::zstd(data))
+}
+
+/// Everything through one encoder; nothing waits in it, for it writes to memory.
+fn encoded<E: AsyncWrite + Unpin>(mut encoder: E, data: &[u8]) -> E {
+    let all = async {
+        encoder.write_all(data).await?;
+        encoder.shutdown().await
+    };
+    futures::executor::block_on(all).expect("memory takes it");
+    encoder
+}
+
+/// One stream of bzip2.
+pub(super) fn bz2(data: &[u8]) -> Vec<u8> {
+    encoded(BzEncoder::new(Vec::new()), data).into_inner()
+}
+
+/// One stream of xz, whose level chooses the window.
+pub(super) fn xz(data: &[u8], level: i32) -> Vec<u8> {
+    encoded(XzEncoder::with_quality(Vec::new(), Level::Precise(level)), data).into_inner()
 }
 
 /// Five hundred good rows of `staff`.
@@ -63,12 +87,19 @@ fn skippable() -> Vec<u8> {
 makers! {
     gz => gzip(b"1,a\n"),
     zst => zstd(b"1,a\n"),
+    bz2 => bz2(b"1,a\n"),
+    xz => xz(b"1,a\n", 6),
+    bz2_empty => bz2(b""),
+    xz_empty => xz(b"", 6),
     gz_empty => gzip(b""),
     gz_header_only => gzip(b"a,b\n"),
     gz_bom => gzip("\u{feff}1,a\n".as_bytes()),
     gz_members => [gzip(b"1,a\n2,\"b"), gzip(b""), gzip(b"\"\n3,c")].concat(),
     zst_frames => [zstd(b"1,a\n2,\"b"), zstd(b"\"\n3,c")].concat(),
     zst_three_frames => [zstd(b"1,a\n"), zstd(b"2,b\n"), zstd(b"3,c\n")].concat(),
+    bz2_streams => [bz2(b"1,a\n2,\"b"), bz2(b""), bz2(b"\"\n3,c")].concat(),
+    xz_streams => [xz(b"1,a\n2,\"b", 6), xz(b"", 6), xz(b"\"\n3,c", 6)].concat(),
+    xz_padded => [xz(b"1,a\n", 6), vec![0; 8], xz(b"2,b\n", 6), vec![0; 4]].concat(),
     gz_large_header => gzip_with_large_header(b"1,a\n"),
     zst_skippable => [zstd(b"1,a\n"), skippable(), zstd(b"2,b\n")].concat(),
     zst_skippable_first => [skippable(), zstd(b"1,a\n")].concat(),
@@ -83,6 +114,24 @@ makers! {
     gz_second_member_cut => [gzip(&good()), half(gzip(b"9999,Last,1,2020-01-01\n"))].concat(),
     zst_cut => half(zstd(&good())),
     zst_cut_at_the_end => cut(zstd(&good()), 3),
+    bz2_cut => half(bz2(&good())),
+    bz2_cut_at_the_end => cut(bz2(&good()), 1),
+    bz2_crc => flipped(bz2(&good()), 3),
+    bz2_second_stream_cut => [bz2(&good()), half(bz2(b"9999,Last,1,2020-01-01\n"))].concat(),
+    bz2_magic_only => b"BZh91AY&SY",
+    xz_cut => half(xz(&good(), 6)),
+    xz_cut_at_the_end => cut(xz(&good(), 6), 1),
+    xz_crc => flipped(xz(&good(), 6), 60),
+    xz_second_stream_cut => [xz(&good(), 6), half(xz(b"9999,Last,1,2020-01-01\n", 6))].concat(),
+    xz_magic_only => b"\xfd7zXZ\0\0\x04",
+    bz2_then_garbage => [bz2(&good()), b"garbage".to_vec()].concat(),
+    bz2_then_gz => [bz2(&good()), gzip(&good())].concat(),
+    xz_then_garbage => [xz(&good(), 6), b"garbage!".to_vec()].concat(),
+    xz_then_odd_zeros => [xz(&good(), 6), vec![0; 6]].concat(),
+    xz_window_16_mib => xz(b"a", 7),
+    xz_window_64_mib => xz(b"a", 9),
+    bz2_in_xz => xz(&bz2(&good()), 6),
+    xz_in_bz2 => bz2(&xz(&good(), 6)),
     gz_then_garbage => [gzip(&good()), b"garbage".to_vec()].concat(),
     gz_then_zeros => [gzip(&good()), vec![0; 512]].concat(),
     zst_then_garbage => [zstd(&good()), b"garbage".to_vec()].concat(),
@@ -96,8 +145,6 @@ makers! {
     gz_in_zst => zstd(&gzip(&good())),
     pdf_in_gz => gzip(b"%PDF-1.7 and more of it"),
     zip_in_gz => gzip(b"PK\x03\x04\x14\0\x08\x08\x08\0"),
-    bzip2 => b"BZh91AY&SY",
-    xz => b"\xfd7zXZ\0\0\x04",
     zip => b"PK\x03\x04\x0a\0\0\0\0\0",
     lz4 => b"\x04\x22\x4d\x18\x64\x40\xa7\x04\0\0\x80id,n",
     zlib => b"\x78\x9c\x4b\x4c\x4a\x06\x00\x02\x4d\x01\x27",

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
 
 use crate::config::feed::{Format, Limits};
 
-use super::super::guard::LimitError;
+use super::super::caps::LimitError;
 use super::super::{DecodeError, Failure};
 use super::codec::Codec;
 use super::damaged;

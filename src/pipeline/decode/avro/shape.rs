@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
 
-use super::super::guard::LimitError;
+use super::super::caps::LimitError;
 use super::super::{DecodeError, shown};
 use super::damaged;
 

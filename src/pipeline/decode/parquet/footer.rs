@@ -11,7 +11,7 @@ use tokio::io::AsyncRead;
 use crate::config::feed::Limits;
 
 use super::super::allowance::Allowance;
-use super::super::guard::LimitError;
+use super::super::caps::LimitError;
 use super::super::{DecodeError, Failure, shown};
 use super::source::Source;
 use super::thrift::{Compact, I32, LIST, Malformed, STRUCT};

@@ -9,7 +9,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::schema::types::SchemaDescriptor;
 
-use super::super::guard::LimitError;
+use super::super::caps::LimitError;
 use super::super::{DecodeError, shown};
 use super::damaged;
 

@@ -11,7 +11,7 @@ use crc_fast::{CrcAlgorithm, checksum};
 use parquet::basic::{Compression, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 
-use super::super::guard::LimitError;
+use super::super::caps::LimitError;
 use super::super::{DecodeError, shown};
 use super::damaged;
 use super::thrift::{Compact, I32, Malformed, STRUCT};
