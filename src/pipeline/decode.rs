@@ -366,9 +366,10 @@ where
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
     let Feed { csv, limits, .. } = feed;
+    let is_meant = expected == Format::Csv && csv.encoding == Encoding::Utf16;
     match (opened.foreign, expected) {
         (None, _) | (Some("Parquet"), Format::Parquet) | (Some("Avro"), Format::Avro) => {}
-        (Some(compression::UTF16), Format::Csv) if csv.encoding == Encoding::Utf16 => {}
+        (Some(compression::UTF16), _) if is_meant => {}
         (Some(found), _) => return Err(DecodeError::Format { found, expected }),
     }
     let done = match expected {

@@ -48,12 +48,12 @@ pub enum FetchError {
         /// Kind of the checksum.
         kind: &'static str,
     },
-    /// The archive copy is not what was loaded before.
-    #[error("the archive copy does not have the bytes that were loaded before")]
-    Archive,
     /// What was read first from the end is not what the body ends with.
     #[error("the end of the object, which was read first, is not the end of its body")]
     Tail,
+    /// The archive copy is not what was loaded before.
+    #[error("the archive copy does not have the bytes that were loaded before")]
+    Archive,
     /// The body trickled in too slowly.
     #[error("the body arrived at less than {MIN_BYTES_PER_SECOND} bytes per second")]
     TooSlow,

@@ -1,10 +1,10 @@
 //! How many bytes an object may come to, counted as its blocks are opened.
 //!
-//! For formats that compress block by block: what [`super::guard`] is to a stream.
+//! For formats that compress block by block: what [`super::caps::Capped`] is to a stream.
 
 use crate::config::feed::Limits;
 
-use super::caps::LimitError;
+use super::caps::{LimitError, RATIO_COUNTS_FROM};
 
 /// The caps on all bytes of one object, and what was counted against them.
 #[derive(Debug)]
@@ -18,8 +18,7 @@ pub struct Allowance {
 impl Allowance {
     /// For an object of `size` stored bytes.
     pub fn new(limits: &Limits, size: u64) -> Self {
-        // Small objects may compress well for good reasons: the ratio counts above the first MiB.
-        let by_ratio = size.saturating_mul(limits.max_ratio).max(1 << 20);
+        let by_ratio = size.saturating_mul(limits.max_ratio).max(RATIO_COUNTS_FROM);
         Self { spent: 0, max_bytes: limits.max_bytes, max_ratio: limits.max_ratio, by_ratio }
     }
 

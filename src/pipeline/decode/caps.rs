@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, Take};
 use crate::config::feed::Limits;
 
 /// Small objects may compress well for good reasons: the ratio counts above these bytes.
-const RATIO_COUNTS_FROM: u64 = 1 << 20;
+pub const RATIO_COUNTS_FROM: u64 = 1 << 20;
 
 /// A cap that was exceeded.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub const WINDOW_REFUSED: [&str; 2] = ["Frame requires too much memory", "memory
 const XZ_MEMORY: u64 = LARGEST_WINDOW + (2 << 20);
 
 /// Flag of xz: streams one after the other are one, with padding between them.
-const XZ_CONCATENATED: u32 = 0x08;
+pub const XZ_CONCATENATED: u32 = 0x08;
 
 /// Content that is compressed once more.
 pub const TWICE: &str = "data that was compressed twice";

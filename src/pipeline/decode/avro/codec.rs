@@ -3,7 +3,9 @@
 //! Not by the library, whose cap is one for the whole process; only Snappy is left to it, which says beforehand how
 //! much there will be.
 
-use async_compression::tokio::bufread::{BzDecoder, XzDecoder, ZstdDecoder};
+use async_compression::codecs::Xz2Decoder;
+use async_compression::codecs::lzma::params::LzmaDecoderParams;
+use async_compression::tokio::bufread::{BzDecoder, LzmaDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use flate2::{Decompress, FlushDecompress, Status};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -57,17 +59,17 @@ impl Codec {
                 let params = [DParameter::window_log_max(compression::WINDOW_LOG)];
                 let mut decoder = ZstdDecoder::with_params(block.as_slice(), &params);
                 decoder.multiple_members(true);
-                read(decoder, most).await?
+                read(decoder, most, "zstd").await?
             }
             Self::Bzip2 => {
                 let mut decoder = BzDecoder::new(block.as_slice());
                 decoder.multiple_members(true);
-                read(decoder, most).await?
+                read(decoder, most, "bzip2").await?
             }
             Self::Xz => {
-                let mut decoder = XzDecoder::with_mem_limit(block.as_slice(), XZ_MEMORY);
-                decoder.multiple_members(true);
-                read(decoder, most).await?
+                let streams = LzmaDecoderParams::Stream { mem_limit: XZ_MEMORY, flags: compression::XZ_CONCATENATED };
+                let codec = Xz2Decoder::try_from(streams).map_err(|_library| broken())?;
+                read(LzmaDecoder::with_codec(block.as_slice(), codec.into()), most, "xz").await?
             }
         };
         if opened.len() as u64 > most { Err(too_large(most)) } else { Ok(opened) }
@@ -82,13 +84,13 @@ fn broken() -> DecodeError {
     damaged("a block cannot be opened: it is damaged")
 }
 
-async fn read(decoder: impl AsyncRead + Unpin, most: u64) -> Result<Vec<u8>, DecodeError> {
+async fn read(decoder: impl AsyncRead + Unpin, most: u64, format: &'static str) -> Result<Vec<u8>, DecodeError> {
     let mut opened = Vec::new();
     let read = decoder.take(most.saturating_add(1)).read_to_end(&mut opened).await;
     read.map(|_| opened).map_err(|error| {
         let told = error.to_string();
-        let is_window = compression::WINDOW_REFUSED.iter().any(|refused| told.contains(refused));
-        if is_window { DecodeError::Window("a block's compressed") } else { broken() }
+        let is_window = compression::WINDOW_REFUSED.iter().any(|window| told.contains(window));
+        if is_window { DecodeError::Window(format) } else { broken() }
     })
 }
 
