@@ -62,8 +62,13 @@ points! {
     FetchOpened "fetch.opened" fails "a GET was answered, nothing of the body is read";
     CopyBegun "copy.begun" fails "the load transaction is open, its leases were checked";
     ReplaceDeleted "replace.deleted" fails "the rows of an older version are deleted, none of the newer is sent";
+    ReplaceEmptied "replace.emptied" fails "all rows of a table are deleted, none of those that replace them is sent";
     CopyFrame "copy.frame" fails "a frame is about to be sent to COPY";
     CopyFinished "copy.finished" fails "COPY has ended in order, the ledger is not touched";
+    StageFilled "stage.filled" fails "all rows lie in a stage, none is in its table";
+    StageMerged "stage.merged" fails "the rows of a stage are in their table, the ledger is not touched";
+    IsolateWindow "isolate.window" fails "a window of staged rows is in its table, more may follow";
+    IsolateRefused "isolate.refused" fails "a refused row was found, its rejection is not written";
     ReplaceSuperseded "replace.superseded" fails "an older version is superseded, the newer is not loaded yet";
     CommitFenced "commit.fenced" fails "the fence has changed the ledger, COMMIT is not sent";
     CommitCommitted "commit.committed" fails "COMMIT was answered, nobody has looked";

@@ -113,8 +113,8 @@ pub(crate) fn parquet(csv: &Path, out: &mut BufWriter<File>) -> anyhow::Result<(
 
 fn column<'a>(kind: Kind, cells: impl Iterator<Item = &'a str>) -> anyhow::Result<ArrayRef> {
     Ok(match kind {
-        Kind::Long => Arc::new(cells.map(str::parse).collect::<Result<Int64Array, _>>()?),
-        Kind::Int => Arc::new(cells.map(str::parse).collect::<Result<Int32Array, _>>()?),
+        Kind::Long => Arc::new(Int64Array::from(cells.map(str::parse).collect::<Result<Vec<i64>, _>>()?)),
+        Kind::Int => Arc::new(Int32Array::from(cells.map(str::parse).collect::<Result<Vec<i32>, _>>()?)),
         Kind::Decimal => {
             let cents: Vec<i128> = cells.map(cents).collect::<anyhow::Result<_>>()?;
             Arc::new(Decimal128Array::from(cents).with_precision_and_scale(15, 2)?)
@@ -135,8 +135,10 @@ pub(crate) fn avro(csv: &Path, out: &mut BufWriter<File>) -> anyhow::Result<()> 
     };
     let fields: Vec<String> =
         COLUMNS.iter().map(|(name, of)| format!(r#"{{"name": "{name}", "type": {}}}"#, kind(*of))).collect();
-    let schema =
-        AvroSchema::parse_str(&format!(r#"{{"type": "record", "name": "lineitem", "fields": [{}]}}"#, fields.join(",")))?;
+    let schema = AvroSchema::parse_str(&format!(
+        r#"{{"type": "record", "name": "lineitem", "fields": [{}]}}"#,
+        fields.join(",")
+    ))?;
     let mut writer = Writer::with_codec(&schema, out, Codec::Deflate(DeflateSettings::default()))?;
     for row in rows(csv)? {
         let row = row?;

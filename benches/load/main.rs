@@ -53,8 +53,7 @@ enum Part {
     Peers,
 }
 
-const ALL: [Part; 7] =
-    [Part::One, Part::Many, Part::Gzip, Part::Zstd, Part::Formats, Part::Small, Part::List];
+const ALL: [Part; 7] = [Part::One, Part::Many, Part::Gzip, Part::Zstd, Part::Formats, Part::Small, Part::List];
 
 /// Measures keyfall against psql on this machine.
 #[derive(Debug, Clone, Parser)]

@@ -22,7 +22,7 @@ use crate::domain::state::SkipReason;
 use crate::domain::verdict::{Failure, Verdict};
 use crate::pipeline::decode::DecodeError;
 use crate::pipeline::discover::judge;
-use crate::pipeline::load::{self, Context, LoadError, Purpose, Ready, TableRows};
+use crate::pipeline::load::{self, Context, LoadError, Purpose, Ready, TableRows, Way};
 use crate::pipeline::progress::Progress;
 use crate::store::catalog::Catalog;
 use crate::store::error::StoreError;
@@ -242,13 +242,13 @@ impl Bench<'_> {
         let mut tried = blank(uri, feed, &listed);
         tried.known = known;
         let mut begun = Instant::now();
-        let mut loaded = Box::pin(load::stream(&context, &lease, &Progress::default())).await;
+        let mut loaded = Box::pin(attempt(&context, &lease)).await;
         if let Err(LoadError::Decode(DecodeError::NewFields(columns))) = &loaded {
             // A load would add them to the table, which no rollback of ours would take back: they are left out instead.
             tried.new_columns = columns.iter().map(|column| column.name.clone()).collect();
             context.feed = Arc::new(ignoring(&context.feed));
             begun = Instant::now();
-            loaded = Box::pin(load::stream(&context, &lease, &Progress::default())).await;
+            loaded = Box::pin(attempt(&context, &lease)).await;
         }
         let load = begun.elapsed();
         let begun = Instant::now();
@@ -333,6 +333,16 @@ impl Bench<'_> {
     }
 }
 
+/// What a worker would do: straight first, row by row where the server refuses one.
+async fn attempt(context: &Context, lease: &Lease) -> Result<Ready, LoadError> {
+    match load::stream(context, lease, Way::Straight, &Progress::default()).await {
+        Err(error) if load::may_isolate(context, &error) => {
+            load::stream(context, lease, Way::ByRows, &Progress::default()).await
+        }
+        other => other,
+    }
+}
+
 /// Nobody else's: an id and a token that exist in the trial's transaction alone.
 fn lease(feed: &Feed, bucket: &str, listed: &Listed) -> Lease {
     let object = ObjectRef {
@@ -346,7 +356,7 @@ fn lease(feed: &Feed, bucket: &str, listed: &Listed) -> Lease {
         visible_at: listed.last_modified,
         archived: None,
     };
-    Lease { object, token: Uuid::new_v4(), attempt: 1, suspicions: 0 }
+    Lease { object, token: Uuid::new_v4(), attempt: 1, suspicions: 0, age: Duration::MAX }
 }
 
 /// The feed without its wish for columns.

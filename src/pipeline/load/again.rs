@@ -19,7 +19,7 @@ use crate::store::ledger::{Kept, Ledger, RejectedObject, RejectionFilter};
 use super::super::decode::again::{self, Anew, feed_of_kept};
 use super::super::decode::{Decoding, Piece, Target};
 use super::super::progress::Progress;
-use super::{Context, FRAMES_AHEAD, LoadError, copying, fitting_targets, shapes};
+use super::{Context, FRAMES_AHEAD, LoadError, Way, copying, fitting_targets, merge, shapes};
 
 /// Records read from the ledger at once: at 64 KiB each a few MiB at most.
 const PAGE: u32 = 50;
@@ -116,7 +116,7 @@ pub async fn again(
     if feed.routes.iter().any(|route| route.mode == Mode::Replace) {
         return Err(AgainError::Replaces);
     }
-    let targets = fitting_targets(context).await?;
+    let targets = fitting_targets(context, Way::Straight).await?;
     for (target, route) in targets.iter().zip(&feed.routes) {
         if !target.shape.fills(Provenance::ObjectId, &route.mapping) {
             return Err(AgainError::NoProvenance(route.table.to_string()));
@@ -133,20 +133,26 @@ pub async fn again(
     let ledger = Ledger::new(context.pools.clone());
     let (pieces, mut received) = mpsc::channel(FRAMES_AHEAD);
     let source = Source { ledger: &ledger, feed: &feed, rejected, filter, targets: &targets };
-    let (copying, all) = (&mut load, &targets);
+    let (copying, kept, all) = (&mut load, &*feed, &targets[..]);
     // Owns its end of the channel: where the server refuses, it closes, and reading ends as well.
     let copy = async move {
         match received.recv().await {
-            Some(first) => copying::all(copying, all, id, (first, &mut received), &Progress::default()).await,
-            None => Ok(()),
+            Some(first) => copying::all(copying, (kept, all), id, (first, &mut received), &Progress::default()).await,
+            None => Ok(Vec::new()),
         }
     };
     let (read, copied) = Box::pin(async { tokio::join!(source.read(pieces), copy) }).await;
     // Why the rows were refused says more than that nobody took the rest of them.
-    copied?;
+    let copied = copied?;
     let read = read?;
+    let tables = merge::at_once(&mut load, (&feed, &targets), &copied, &Progress::default()).await?;
     failpoint::reach(Point::RepairCopied).await?;
-    let Sent { good, outcome, .. } = read;
+    let Sent { good, mut outcome, .. } = read;
+    // What an upsert has not taken was overtaken, by another one of these records or by a newer row.
+    let taken: u64 = tables.iter().sum();
+    let overtaken = outcome.loaded.saturating_sub(taken);
+    outcome.loaded -= overtaken;
+    outcome.filtered += overtaken;
     load.mark_replayed(id, &good, Replayed { loaded: outcome.loaded, filtered: outcome.filtered }).await?;
     match keep {
         // Dropping the load rolls it back.

@@ -3,7 +3,7 @@
 use crate::domain::record::Rejection;
 use crate::store::catalog::Provenance;
 
-use super::{Context, LoadError, Ready, fitting_targets};
+use super::{Context, LoadError, Ready, Way, fitting_targets};
 
 /// Rows a trial has put into one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Ready {
     pub async fn details(&self, context: &Context, limit: u32) -> Result<(Vec<Rejection>, Vec<TableRows>), LoadError> {
         let Some(counts) = self.counts.first() else { return Ok((Vec::new(), Vec::new())) };
         let rejections = self.load.rejected(counts.id, limit).await?;
-        let targets = fitting_targets(context).await?;
+        let targets = fitting_targets(context, Way::Straight).await?;
         let feed = &context.feed;
         let mut tables: Vec<TableRows> = Vec::new();
         for (target, route) in targets.iter().zip(&feed.routes) {
