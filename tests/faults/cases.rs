@@ -16,6 +16,7 @@ mod operator;
 mod postgres;
 mod queue;
 mod reload;
+mod rows;
 mod s3;
 mod signals;
 mod soak;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Case> {
         duties::cases(),
         operator::cases(),
         targets::cases(),
+        rows::cases(),
         reload::cases(),
         errands::cases(),
         storm::cases(),

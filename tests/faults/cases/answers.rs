@@ -395,8 +395,8 @@ async fn fails_at_commit(trial: Trial) -> Report {
     for number in [0, 2, 6] {
         lab.oracle.expect(&key(number), Fate::Quarantined);
     }
-    let workers = "max_attempts = 2".to_owned();
-    let mut keyfall = lab.keyfall("a", &Settings { workers, ..Settings::new(Disposal::Delete) });
+    let (workers, feed) = ("max_attempts = 2".to_owned(), "parent_wait = \"0s\"".to_owned());
+    let mut keyfall = lab.keyfall("a", &Settings { workers, feed, ..Settings::new(Disposal::Delete) });
     keyfall.start();
     // Whatever is believed too early shows here first.
     until("all have been tried", || keyfall.control.hits("commit.read_back") >= 7).await;
