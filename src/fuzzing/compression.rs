@@ -116,7 +116,7 @@ fn caps_hold(data: &[u8]) {
     let limits = Limits { max_bytes: CAP, max_record_bytes: CAP, ..fixture::feed().limits };
     let csv = Csv { quote: None, ..fixture::feed().csv };
     let feed = Feed { csv, limits, ..fixture::feed() };
-    if let Ok((_, decoded)) = super::csv::decode(&feed, vec![data.to_vec()]) {
+    if let Ok((_, decoded, _)) = super::csv::decode(&feed, vec![data.to_vec()]) {
         assert!(decoded.bytes <= CAP + 1, "{decoded:?}");
     }
 }

@@ -5,15 +5,19 @@
 
 pub mod again;
 pub mod caps;
+pub mod comments;
 pub mod compression;
 pub mod csv;
+pub mod encoding;
 pub mod guard;
 pub mod json;
+pub mod look;
 pub mod outlet;
 pub mod plan;
 pub mod quotes;
 pub mod reader;
 pub mod rows;
+pub mod splitter;
 
 use std::borrow::Cow;
 use std::io;
@@ -25,7 +29,7 @@ use tokio::io::AsyncBufRead;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use crate::config::feed::{Feed, Format, Rejects};
+use crate::config::feed::{Encoding, Feed, Format, Rejects};
 use crate::domain::object::ObjectRef;
 use crate::domain::record::{BadRecord, Position, Rejection};
 use crate::domain::verdict::Verdict;
@@ -36,6 +40,8 @@ use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
 use caps::LimitError;
+use encoding::EncodingError;
+use reader::RecordReader;
 
 /// Why an object cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,9 @@ pub enum DecodeError {
         /// What the feed says.
         expected: Format,
     },
+    /// The text is not in the encoding that the feed names.
+    #[error("{0}")]
+    Encoding(#[from] EncodingError),
     /// A file of a format with a schema is damaged, or uses what is not supported.
     #[error("{format}: {detail}")]
     Damaged {
@@ -121,6 +130,7 @@ impl DecodeError {
             | Self::Compression { .. }
             | Self::Window(_)
             | Self::Format { .. }
+            | Self::Encoding(_)
             | Self::Damaged { .. } => Verdict::Quarantine,
             // The operator's to mend: with this mapping every object would fail, however good it is.
             Self::Target(_) => Verdict::Halt,
@@ -144,6 +154,7 @@ impl DecodeError {
             Self::Compression { .. } => "E-COMPRESSION",
             Self::Window(_) => "E-LIMIT-WINDOW",
             Self::Format { .. } => "E-FORMAT",
+            Self::Encoding(_) => "E-ENCODING",
             Self::Damaged { code, .. } => code,
             Self::Fetch(error) => error.code(),
             Self::Abandoned => "E-ABANDONED",
@@ -153,6 +164,11 @@ impl DecodeError {
     /// One sentence for the operator.
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Record(BadRecord { code: "E-CELL-UTF8", .. })
+            | Self::Budget { last: BadRecord { code: "E-CELL-UTF8", .. }, .. } => {
+                "set csv.encoding if the object is no UTF-8 (latin1, windows-1252, utf-16), or correct it, then \
+                 `keyfall retry`"
+            }
             Self::Record(_) => "correct the record (or the feed's dialect and columns), then `keyfall retry`",
             Self::Header(_) => {
                 "compare [feeds.NAME.columns] and [feeds.NAME.csv] with the object, then `keyfall retry`"
@@ -171,7 +187,10 @@ impl DecodeError {
             Self::Limit(_) => "raise the cap in [feeds.NAME.limits] if the object is right, then `keyfall retry`",
             Self::Compression { .. } => "the object was cut or damaged before it was uploaded; upload it again",
             Self::Window(_) => "compress the object again, zstd without --long and --ultra, xz with -6, and upload it",
-            Self::Format { found: "UTF-16 text", .. } => "convert the object to UTF-8 and upload it again",
+            Self::Format { found: compression::UTF16, expected: Format::Csv } => {
+                "set csv.encoding = \"utf-16\" and csv.delimiter to what the object has, then `keyfall retry`"
+            }
+            Self::Format { found: compression::UTF16, .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
             Self::Format { found: json::DOCUMENT, .. } => {
                 "set format = \"json\" in the feed, or exclude such keys (`exclude`), then `keyfall retry`"
@@ -183,6 +202,10 @@ impl DecodeError {
                 "the object was damaged before it was uploaded, or written in a way that is not supported"
             }
             Self::Format { .. } => "exclude such keys (`exclude`), or feed them under their own format",
+            Self::Encoding(_) => {
+                "set csv.encoding to what the object is written in, or upload it again if it was cut, then \
+                 `keyfall retry`"
+            }
             Self::Fetch(error) => error.advice(),
             Self::Abandoned => "nothing to do: the object is tried again",
         }
@@ -192,6 +215,10 @@ impl DecodeError {
     fn from_io(error: io::Error, format: &'static str) -> Self {
         let error = match error.downcast::<FetchError>() {
             Ok(fetch) => return Self::Fetch(fetch),
+            Err(other) => other,
+        };
+        let error = match error.downcast::<EncodingError>() {
+            Ok(encoding) => return Self::Encoding(encoding),
             Err(other) => other,
         };
         match error.downcast::<LimitError>() {
@@ -283,12 +310,37 @@ pub struct Decoding<'a> {
     pub rejects: Rejects,
 }
 
+/// What is done with the records of an object, whatever their format.
+trait Task: Send {
+    /// What it comes to.
+    type Outcome;
+
+    /// Does it.
+    fn run<R: RecordReader>(self, reader: R) -> impl Future<Output = Result<Self::Outcome, Failure>> + Send;
+}
+
+/// Has them loaded.
+struct Loading<'a> {
+    decoding: Decoding<'a>,
+    pieces: mpsc::Sender<Piece>,
+}
+
+impl Task for Loading<'_> {
+    type Outcome = Decoded;
+
+    async fn run<R: RecordReader>(self, reader: R) -> Result<Decoded, Failure> {
+        rows::run(self.decoding, reader, self.pieces).await
+    }
+}
+
 /// Decodes a whole object into the channel.
 pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piece>) -> Result<Decoded, DecodeError> {
-    decode(decoding, StreamReader::new(body.stream()), pieces).await
+    let (feed, size, raw) = (decoding.feed, decoding.object.size, StreamReader::new(body.stream()));
+    read(feed, size, raw, Some(body), Loading { decoding, pieces }).await
 }
 
 /// The same from any bytes.
+#[cfg(any(test, fuzzing))]
 pub(crate) async fn decode<R>(
     decoding: Decoding<'_>,
     raw: R,
@@ -297,27 +349,34 @@ pub(crate) async fn decode<R>(
 where
     R: AsyncBufRead + Send + Unpin + 'static,
 {
-    let expected = decoding.feed.format;
+    read(decoding.feed, decoding.object.size, raw, None, Loading { decoding, pieces }).await
+}
+
+/// Has something done with the records of an object of `size` stored bytes.
+async fn read<R, T>(feed: &Feed, size: u64, raw: R, _body: Option<&Body>, task: T) -> Result<T::Outcome, DecodeError>
+where
+    R: AsyncBufRead + Send + Unpin + 'static,
+    T: Task,
+{
+    let expected = feed.format;
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
-    if let Some(found) = opened.foreign {
+    let Feed { csv, limits, .. } = feed;
+    let is_meant = expected == Format::Csv && csv.encoding == Encoding::Utf16;
+    if let Some(found) = opened.foreign.filter(|found| !(is_meant && *found == compression::UTF16)) {
         return Err(DecodeError::Format { found, expected });
     }
-    let Feed { csv, limits, .. } = decoding.feed;
-    let decoded = match expected {
+    let done = match expected {
         Format::Csv => {
-            let reader = csv::Records::new(opened.reader, csv, limits, decoding.object.size);
-            Box::pin(rows::run(decoding, reader, pieces)).await
+            let reader = csv::Records::new(csv::text(opened.reader, csv), csv, limits, size);
+            Box::pin(task.run(reader)).await
         }
-        Format::Jsonl | Format::Json => {
-            let reader = json::Records::new(opened.reader, decoding.feed, decoding.object.size);
-            Box::pin(rows::run(decoding, reader, pieces)).await
-        }
+        Format::Jsonl | Format::Json => Box::pin(task.run(json::Records::new(opened.reader, feed, size))).await,
         Format::Parquet | Format::Avro => {
             Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
         }
     };
-    decoded.map_err(|error| match error {
+    done.map_err(|error| match error {
         Failure::Decode(error) => error,
         Failure::Io(error) => DecodeError::from_io(error, format),
     })

@@ -31,6 +31,7 @@ mod notifications;
 mod plan;
 mod policy;
 mod privileges;
+mod propose;
 mod realdata;
 mod reconcile;
 mod repair;

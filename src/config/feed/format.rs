@@ -85,6 +85,18 @@ pub enum Encoding {
     Utf16,
 }
 
+impl Encoding {
+    /// The word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf-8",
+            Self::Latin1 => "latin1",
+            Self::Windows1252 => "windows-1252",
+            Self::Utf16 => "utf-16",
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Encoding {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = [

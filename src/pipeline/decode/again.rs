@@ -104,6 +104,7 @@ async fn read(
             let inner = csv::Records::new(bytes, csv, limits, size);
             rows::run(decoding, Placed { inner, position }, pieces).await
         }
+        // The feed of kept records has no other format: see `feed_of_kept`.
         Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
             let inner = json::Records::new(bytes, decoding.feed, size);
             rows::run(decoding, Placed { inner, position }, pieces).await
@@ -130,6 +131,7 @@ fn still_bad(error: DecodeError, position: Position) -> Result<Anew, DecodeError
         DecodeError::UnterminatedQuote(_)
         | DecodeError::Limit(_)
         | DecodeError::Compression { .. }
+        | DecodeError::Encoding(_)
         | DecodeError::Window(_)
         | DecodeError::Format { .. }
         | DecodeError::Damaged { .. } => Ok(Anew::Bad(rejected(position, None, error.code(), error.to_string()))),

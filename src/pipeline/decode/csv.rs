@@ -1,19 +1,21 @@
 //! CSV records.
 //!
 //! `csv-async` splits the bytes; this file checks what it lets pass: ragged rows, an open or misplaced quote, giant
-//! records.
+//! records. Encodings and comments are dealt with before the bytes come here.
 
 use std::io;
 
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
 use tokio::io::AsyncRead;
 
-use crate::config::feed::{Csv, Format, Limits};
-use crate::domain::record::{BadRecord, Position};
+use crate::config::feed::{BlankRecords, Csv, Encoding, Format, Limits, Ragged};
+use crate::domain::record::{BadRecord, Position, RAW_MOST};
 
 use super::caps::LimitError;
+use super::comments::Comments;
+use super::encoding::Transcoder;
 use super::guard::{Guard, Mark, RecordStart};
-use super::quotes::Malformed;
+use super::quotes::{Malformed, is_whole};
 use super::reader::{Field, Next, RecordReader, Schema, Typing, Value};
 use super::{DecodeError, Failure};
 
@@ -22,6 +24,22 @@ const BUFFER: usize = 128 * 1024;
 
 /// Smallest buffer: a compressed object's size says little about the bytes that come out of it.
 const LEAST_BUFFER: usize = 16 * 1024;
+
+/// A quote in a wrong place.
+const QUOTE: &str = "E-CSV-QUOTE";
+
+/// The bytes of an object as the splitter takes them: UTF-8 without comments. Most are that, and nothing is put in
+/// their way.
+pub fn text(bytes: Box<dyn AsyncRead + Send + Unpin>, csv: &Csv) -> Box<dyn AsyncRead + Send + Unpin> {
+    let text = match csv.encoding {
+        Encoding::Utf8 => bytes,
+        encoding => Box::new(Transcoder::new(bytes, encoding)),
+    };
+    match csv.comment {
+        None => text,
+        Some(comment) => Box::new(Comments::new(text, csv, comment)),
+    }
+}
 
 /// The record splitter with its checks.
 pub struct Records<R> {
@@ -37,9 +55,27 @@ pub struct Records<R> {
     /// Names of the header, or as many empty ones as the first record has fields.
     names: Vec<String>,
     claimed: Vec<bool>,
-    /// Whether the record at hand was read to count its fields and is still to be handed out.
-    held: bool,
+    /// What was read to count the fields and is still to be handed out.
+    ahead: Option<Ahead>,
     header: Option<Vec<u8>>,
+}
+
+/// Read ahead to learn the number of fields, where no header tells it.
+struct Ahead {
+    /// Blank records before the first with fields.
+    blanks: u64,
+    /// Whether that one is at hand; otherwise there is none.
+    held: bool,
+}
+
+/// What reading on came to.
+enum Read {
+    /// A record is at hand.
+    Record,
+    /// A record that surely is one, with a quote in a wrong place.
+    Bad(BadRecord),
+    /// The proper end of the data.
+    End,
 }
 
 impl<R: AsyncRead + Send + Unpin> Records<R> {
@@ -69,45 +105,77 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
             end: 0,
             names: Vec::new(),
             claimed: Vec::new(),
-            held: false,
+            ahead: None,
             header: None,
         }
     }
 
-    /// Reads the next record; false at the proper end of the data.
-    async fn read(&mut self) -> Result<bool, Failure> {
+    /// Reads the next record.
+    #[inline]
+    async fn read(&mut self) -> Result<Read, Failure> {
         let found = match self.reader.read_byte_record(&mut self.record).await {
             Ok(found) => found,
             Err(error) => return Err(self.cause(split(error))),
         };
         let (byte, line) = self.record.position().map_or((self.end, 1), |at| (at.byte(), at.line()));
         self.position = Position { record: self.count + 1, line, byte };
-        self.check_quotes()?;
-        if !found || self.mark.is_swallowed_by(&self.record) {
+        let is_open = !found || self.mark.is_swallowed_by(&self.record);
+        // Before every other check: what the splitter made of such a record, and whether it ever ended, says nothing.
+        if let Some(malformed) = self.blamed() {
+            return Ok(Read::Bad(self.pass_over(malformed, is_open)?));
+        }
+        if is_open {
             // The mark did not come back as a record of its own: a quoted field took it in.
             return Err(DecodeError::UnterminatedQuote(self.exact(self.position)).into());
         }
         if self.mark.is(&self.record) {
-            return Ok(false);
+            return Ok(Read::End);
         }
         let at = self.reader.position();
         self.end = at.byte();
         self.check()?;
         self.start.set(self.end, at.line());
         self.count += 1;
-        Ok(true)
+        Ok(Read::Record)
     }
 
-    /// Refuses a record with a quote in a wrong place. Comes before every other check: what the splitter made of such
-    /// a record, and whether it ever ended, says nothing.
+    /// The quote in a wrong place that the record at hand is to blame for.
     #[inline]
-    fn check_quotes(&self) -> Result<(), DecodeError> {
-        match self.reader.get_ref().malformed() {
-            Some(malformed) if malformed.byte < self.reader.position().byte() && self.is_within_cap(malformed) => {
-                Err(self.misplaced(malformed, self.position))
-            }
-            _ => Ok(()),
+    fn blamed(&self) -> Option<Malformed> {
+        let malformed = self.reader.get_ref().malformed()?;
+        let is_its_own = malformed.byte < self.reader.position().byte() && self.is_within_cap(malformed);
+        is_its_own.then_some(malformed)
+    }
+
+    /// Leaves a record with a quote in a wrong place behind, if it surely ends where the splitter says.
+    ///
+    /// No row is lost by that or merged with another: the record is one line, kept as it stands, and the splitter is
+    /// before a record again, as it would be without this line. So is the scan for quotes, which finds the next one.
+    /// In every other case nothing behind it can be trusted, and it fails the object.
+    fn pass_over(&mut self, malformed: Malformed, is_open: bool) -> Result<BadRecord, DecodeError> {
+        let at = self.reader.position();
+        let (end, line) = (at.byte(), at.line());
+        let is_too_long = end.saturating_sub(self.position.byte) > self.limits.max_record_bytes;
+        let position = self.exact(self.position);
+        if is_open || is_too_long || !self.is_whole(position.byte, end) {
+            return Err(self.misplaced(malformed, self.position));
         }
+        if self.is_json(position) {
+            return Err(DecodeError::Format { found: "JSON", expected: Format::Csv });
+        }
+        self.end = end;
+        self.start.set(end, line);
+        self.count += 1;
+        self.reader.get_mut().resume_quotes(end);
+        Ok(BadRecord { position, column: None, code: QUOTE, reason: malformed.offence.reason().to_owned() })
+    }
+
+    /// Whether the bytes from here to there are all of a record, whatever their quotes mean.
+    fn is_whole(&self, from: u64, to: u64) -> bool {
+        let mut line = Vec::new();
+        let whole = self.reader.get_ref().raw(from, to, RAW_MOST, &mut line);
+        // A line feed was put behind what is not cut.
+        line.len() as u64 == whole && line.pop().is_some() && is_whole(&self.csv, &line)
     }
 
     /// A record that is too long because of a misplaced quote is blamed for the quote. Which of the two comes first in
@@ -131,11 +199,16 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
     }
 
     fn misplaced(&self, malformed: Malformed, position: Position) -> DecodeError {
-        // Where the first field is no CSV, it is JSON: an object, or an array of them.
-        if position.byte == 0 && matches!(self.reader.get_ref().first_byte(), Some(b'{' | b'[')) {
+        if self.is_json(position) {
             return DecodeError::Format { found: "JSON", expected: Format::Csv };
         }
-        super::bad(self.exact(position), None, "E-CSV-QUOTE", malformed.offence.reason())
+        let reason = format!("{}; where this record ends is not certain", malformed.offence.reason());
+        super::bad(self.exact(position), None, QUOTE, reason)
+    }
+
+    /// Where the first field is no CSV, it is JSON: an object, or an array of them.
+    fn is_json(&self, position: Position) -> bool {
+        position.byte == 0 && matches!(self.reader.get_ref().first_byte(), Some(b'{' | b'['))
     }
 
     /// Where the record begins, line ends before it left out. Only errors need to know.
@@ -161,7 +234,7 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
     fn take_names(&mut self) -> Result<(), DecodeError> {
         for field in &self.record {
             let name = std::str::from_utf8(field)
-                .map_err(|error| DecodeError::Header(format!("the header is not UTF-8: {error}")))?
+                .map_err(|error| DecodeError::Header(format!("the header is not UTF-8 (see csv.encoding): {error}")))?
                 .trim()
                 .to_owned();
             if self.names.contains(&name) {
@@ -169,45 +242,88 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
             }
             self.names.push(name);
         }
-        let mut header = Vec::new();
-        self.write(usize::MAX, &mut header);
-        self.header = Some(header);
+        self.header = Some(self.written());
         Ok(())
     }
 
-    /// Writes the record at hand by the rules of the dialect, with a line end.
-    fn write(&self, most: usize, out: &mut Vec<u8>) -> u64 {
-        let (start, mut whole) = (out.len(), 0_u64);
-        let mut put = |bytes: &[u8], out: &mut Vec<u8>| {
-            whole += bytes.len() as u64;
-            let room = most.saturating_sub(out.len() - start).min(bytes.len());
-            out.extend_from_slice(bytes.get(..room).unwrap_or_default());
-        };
+    /// The record at hand by the rules of the dialect, with a line end. A record's own bytes may be gone in part.
+    fn written(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         for (index, field) in self.record.iter().enumerate() {
             if index > 0 {
-                put(&[self.csv.delimiter], out);
+                out.push(self.csv.delimiter);
             }
             let special = |byte: &u8| {
                 matches!(byte, b'\n' | b'\r') || *byte == self.csv.delimiter || Some(*byte) == self.csv.quote
             };
+            // Without quotes it would be a comment, or no record at all.
+            let is_alone = self.record.len() == 1 && field.trim_ascii().is_empty();
+            let is_comment = index == 0 && self.csv.comment.is_some_and(|comment| field.starts_with(&[comment]));
             match self.csv.quote {
-                Some(quote) if field.iter().any(special) => {
+                Some(quote) if field.iter().any(special) || is_alone || is_comment => {
                     let before = self.csv.escape.unwrap_or(quote);
-                    let mut quoted = vec![quote];
+                    out.push(quote);
                     for byte in field {
                         if *byte == quote || Some(*byte) == self.csv.escape {
-                            quoted.push(before);
+                            out.push(before);
                         }
-                        quoted.push(*byte);
+                        out.push(*byte);
                     }
-                    quoted.push(quote);
-                    put(&quoted, out);
+                    out.push(quote);
                 }
-                _ => put(field, out),
+                _ => out.extend_from_slice(field),
             }
         }
-        put(b"\n", out);
-        whole
+        out.push(b'\n');
+        out
+    }
+
+    /// Whether the feed leaves out the record at hand, for it has nothing but blanks.
+    #[inline]
+    fn is_left_out(&self) -> bool {
+        self.csv.blank_records == BlankRecords::Filter && self.record.iter().all(|field| field.trim_ascii().is_empty())
+    }
+
+    /// Reads on to the first record with fields; answers how many blank ones came before it.
+    async fn first(&mut self) -> Result<Ahead, Failure> {
+        let mut blanks = 0;
+        loop {
+            match self.read().await? {
+                Read::Record if self.is_left_out() => blanks += 1,
+                Read::Record => return Ok(Ahead { blanks, held: true }),
+                Read::End => return Ok(Ahead { blanks, held: false }),
+                Read::Bad(mut bad) => {
+                    // It would tell how many fields the others have.
+                    bad.reason.push_str("; the object cannot be read without its first record");
+                    return Err(DecodeError::Record(bad).into());
+                }
+            }
+        }
+    }
+
+    /// What is still to be handed out of what was read ahead; `None` where there is nothing left of it.
+    #[cold]
+    fn take_ahead(&mut self) -> Option<Next> {
+        let ahead = self.ahead.as_mut()?;
+        if ahead.blanks > 0 {
+            ahead.blanks -= 1;
+            return Some(Next::Blank);
+        }
+        if !ahead.held {
+            return Some(Next::End);
+        }
+        self.ahead = None;
+        Some(Next::Record)
+    }
+
+    /// A record with another number of fields than the others.
+    #[cold]
+    fn uneven(&self) -> Next {
+        // Fields that are missing are absent, as they are in a record of any other format.
+        match self.csv.ragged {
+            Ragged::Pad if self.record.len() < self.names.len() => Next::Record,
+            Ragged::Pad | Ragged::Reject => Next::Bad(self.ragged()),
+        }
     }
 
     fn ragged(&self) -> BadRecord {
@@ -226,19 +342,27 @@ impl<R: AsyncRead + Send + Unpin> RecordReader for Records<R> {
     const TYPING: Typing = Typing::Texts;
 
     async fn schema(&mut self) -> Result<Option<Schema>, Failure> {
-        if !self.read().await? {
-            return Ok(None);
-        }
-        let fields = self.record.len();
-        self.claimed = vec![false; fields];
+        let ahead = self.first().await?;
+        let is_empty = !ahead.held;
         if self.csv.header {
+            // Blank lines above a header are no records.
+            if is_empty {
+                self.ahead = Some(Ahead { blanks: 0, ..ahead });
+                return Ok(None);
+            }
+            self.claimed = vec![false; self.record.len()];
             self.take_names()?;
             self.count = 0;
             let field = |name: &String| Field { name: name.clone(), kind: String::new() };
             return Ok(Some(Schema::Named(self.names.iter().map(field).collect())));
         }
+        self.ahead = Some(ahead);
+        if is_empty {
+            return Ok(None);
+        }
+        let fields = self.record.len();
+        self.claimed = vec![false; fields];
         self.names = vec![String::new(); fields];
-        self.held = true;
         Ok(Some(Schema::Positions(fields)))
     }
 
@@ -255,11 +379,21 @@ impl<R: AsyncRead + Send + Unpin> RecordReader for Records<R> {
 
     #[inline]
     async fn next(&mut self) -> Result<Next, Failure> {
-        if !std::mem::take(&mut self.held) && !self.read().await? {
-            return Ok(Next::End);
+        if self.ahead.is_some()
+            && let Some(next) = self.take_ahead()
+        {
+            return Ok(next);
+        }
+        match self.read().await? {
+            Read::Record => {}
+            Read::Bad(bad) => return Ok(Next::Bad(bad)),
+            Read::End => return Ok(Next::End),
+        }
+        if self.is_left_out() {
+            return Ok(Next::Blank);
         }
         if self.record.len() != self.names.len() {
-            return Ok(Next::Bad(self.ragged()));
+            return Ok(self.uneven());
         }
         Ok(Next::Record)
     }
@@ -287,7 +421,7 @@ impl<R: AsyncRead + Send + Unpin> RecordReader for Records<R> {
     }
 
     fn raw(&self, most: usize, out: &mut Vec<u8>) -> u64 {
-        self.write(most, out)
+        self.reader.get_ref().raw(self.exact(self.position).byte, self.end, most, out)
     }
 
     fn header(&self) -> Option<Vec<u8>> {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
 
 use crate::config::feed::{Csv, Limits};
+use crate::domain::record::RAW_MOST;
 
 use super::caps::{Capped, LimitError};
 use super::quotes::{Malformed, Quotes};
@@ -123,6 +124,36 @@ impl<R: AsyncRead> Guard<R> {
         }
     }
 
+    /// Goes on looking for quotes behind a record with one in a wrong place, which ended at this byte.
+    pub fn resume_quotes(&mut self, byte: u64) {
+        self.quotes.resume(byte, self.seen.from(byte));
+    }
+
+    /// Appends the bytes of the record last read, cut at `most` of them and at [`RAW_MOST`], its line end as a line
+    /// feed; answers its whole length.
+    pub fn raw(&self, from: u64, to: u64, most: usize, out: &mut Vec<u8>) -> u64 {
+        // The last line may have no line end but the mark's.
+        let to = to.min(self.delivered);
+        let is_ended = matches!(self.seen.from(to.saturating_sub(1)), [b'\n' | b'\r', ..]);
+        let length = to.saturating_sub(from).saturating_sub(u64::from(is_ended));
+        let head: &[u8] = if from < self.seen.at { &self.seen.head } else { &[] };
+        // Where the beginning was cut, the rest does not belong behind it.
+        let is_cut = head.len() >= RAW_MOST;
+        let rest = if is_cut { &[] } else { self.seen.from(from.max(self.seen.at)) };
+        let mut left = usize::try_from(length).unwrap_or(most).min(most).min(RAW_MOST);
+        let start = out.len();
+        for part in [head, rest] {
+            let part = part.get(..left).unwrap_or(part);
+            out.extend_from_slice(part);
+            left -= part.len();
+        }
+        let written = out.len() - start;
+        if written as u64 == length && written < most {
+            out.push(b'\n');
+        }
+        length + 1
+    }
+
     /// The reader asks for more only when it has parsed all it had: what was delivered since the last record's
     /// end is one unfinished record.
     fn check_record(&self) -> Result<(), LimitError> {
@@ -143,6 +174,8 @@ struct Seen {
     at: u64,
     /// The unfinished record, whose beginning may be gone with the bytes before.
     pending: Option<Pending>,
+    /// What came before `bytes` of that record, as far as rejections show it.
+    head: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -160,17 +193,30 @@ impl Seen {
             Some(pending) if pending.from == byte => pending.at,
             _ => (byte, line),
         };
-        self.pending = Some(Pending { from: byte, at: self.skip(begun) });
+        let begins = self.skip(begun);
+        self.pending = Some(Pending { from: byte, at: begins });
+        if begins.0 >= self.at {
+            self.head.clear();
+        }
+        let offset = usize::try_from(begins.0.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(offset..).unwrap_or_default();
+        let room = RAW_MOST.saturating_sub(self.head.len());
+        self.head.extend_from_slice(rest.get(..room).unwrap_or(rest));
         self.bytes.clear();
         self.bytes.extend_from_slice(bytes);
         self.at = at;
         self.pending = self.pending.map(|pending| Pending { at: self.skip(pending.at), ..pending });
     }
 
+    /// The bytes seen from this one on.
+    fn from(&self, byte: u64) -> &[u8] {
+        let offset = byte.checked_sub(self.at).and_then(|offset| usize::try_from(offset).ok());
+        offset.and_then(|offset| self.bytes.get(offset..)).unwrap_or_default()
+    }
+
     /// Goes over line ends from this byte on, where it is among the bytes seen.
     fn skip(&self, (mut byte, mut line): (u64, u64)) -> (u64, u64) {
-        let offset = byte.checked_sub(self.at).and_then(|offset| usize::try_from(offset).ok());
-        for end in offset.and_then(|offset| self.bytes.get(offset..)).unwrap_or_default() {
+        for end in self.from(byte) {
             match end {
                 b'\n' => line += 1,
                 b'\r' => {}

@@ -3,13 +3,17 @@
 //! The record splitter takes both for text, drops some of the quotes and says nothing: `"x"y` would be loaded as `xy`,
 //! and a quote that was opened by mistake would swallow delimiters until the next one. So the bytes are looked at
 //! once more on their way to it (ADR-0011): only quotes are, and a piece without one costs a single search. The first
-//! offence is remembered with its place; the record reader blames it when it comes to the record that holds it.
+//! offence is remembered with its place; the record reader blames it when it comes to the record that holds it. If that
+//! record surely ends with its line ([`is_whole`]), the scan goes on behind it.
 
 use memchr::memchr;
 
 use crate::config::feed::Csv;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use super::splitter::State;
+
+/// Comes before the first field and belongs to none.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is wrong with a quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,7 @@ struct Marks {
 /// The scan of one object, piece by piece.
 #[derive(Debug)]
 pub struct Quotes {
-    /// Nothing to look for: quotes are data, or an offence was found.
+    /// Nothing to look for: quotes are data.
     marks: Option<Marks>,
     /// Whether the bytes go on inside a quoted field.
     is_inside: bool,
@@ -98,7 +102,8 @@ impl Quotes {
 
     /// Looks at the next piece, which begins at byte `at` of the object.
     pub fn scan(&mut self, at: u64, piece: &[u8]) {
-        let Some(marks) = self.marks else { return };
+        // Behind an offence nothing is said until somebody knows where its record ends.
+        let (Some(marks), None) = (self.marks, self.found) else { return };
         // The splitter passes over a byte order mark, so the first field begins behind it. The first piece never cuts
         // it: it holds all that was looked at to tell the format.
         let (at, piece) = match piece.strip_prefix(BYTE_ORDER_MARK) {
@@ -113,9 +118,13 @@ impl Quotes {
             self.look(marks, at, piece)
         };
         self.before = last;
-        if self.found.is_some() {
-            self.marks = None;
-        }
+    }
+
+    /// Goes on at byte `at`, behind the record with the offence; `rest` is what was delivered from there on.
+    pub fn resume(&mut self, at: u64, rest: &[u8]) {
+        (self.found, self.is_inside, self.is_closing, self.escaped) = (None, false, false, None);
+        self.before = b'\n';
+        self.scan(at, rest);
     }
 
     fn look(&mut self, marks: Marks, at: u64, piece: &[u8]) -> Option<Malformed> {
@@ -164,6 +173,31 @@ impl Quotes {
         };
         (!marks.may_follow(after)).then_some(Malformed { byte: byte + 1, offence: Offence::TextAfterQuote })
     }
+}
+
+/// Whether a record with a misplaced quote, its line end left out, surely is one line of the object and nothing else.
+///
+/// Only then may it be rejected alone. The splitter's word is not enough: a quote that was opened by mistake has it
+/// take line ends for text, and a quote that was closed by mistake has it take text for line ends. So the record must
+/// hold no line end, which leaves every other line as if this one were not there; and no field that begins with a
+/// quote, blanks before it left out, may hold an odd number of them, because then one is open at the end of the line
+/// in any reading that pairs them, and the next line may be its text. A quote in the middle of a text opens nothing.
+pub fn is_whole(csv: &Csv, record: &[u8]) -> bool {
+    let (mut state, mut opens, mut quotes) = (State::Line, None, 0_u64);
+    for &byte in record {
+        let is_quote = csv.quote == Some(byte) && state != State::Escaped;
+        state = state.next(csv, byte);
+        match state {
+            _ if matches!(byte, b'\n' | b'\r') => return false,
+            State::Field if opens == Some(true) && !quotes.is_multiple_of(2) => return false,
+            State::Field => (opens, quotes) = (None, 0),
+            _ => {
+                quotes += u64::from(is_quote);
+                opens = opens.or((!matches!(byte, b' ' | b'\t')).then_some(is_quote));
+            }
+        }
+    }
+    !matches!(state, State::Quoted | State::Escaped) && (opens != Some(true) || quotes.is_multiple_of(2))
 }
 
 impl Marks {
@@ -275,5 +309,29 @@ mod tests {
         assert_eq!(found("a, \"b\""), Some((3, Offence::QuoteInText)));
         let none = Csv { quote: None, ..dialect(None) };
         assert_eq!(scan(&none, &[b"\"x\"y"]), None);
+    }
+
+    #[test]
+    fn a_record_is_whole_where_no_reading_has_a_quote_open_at_its_end() {
+        let whole = |escape, record: &str| is_whole(&dialect(escape), record.as_bytes());
+        for record in ["\"x\"y", "1,5\" pipe,b", "1, \"abc\" ,2", "\"x\"y,z\"w\",5\"", "a\"b,\"c\"", "1,\"a\"\"b\"c,2"]
+        {
+            assert!(whole(None, record), "{record}");
+        }
+        for record in [
+            // Closed by the quote that opens the next record's field; a line end inside.
+            "1,\"abc\n2,\"b\"",
+            "1,\"a\nb\",5\" pipe",
+            "1,a\"b\rc",
+            // Open in one reading: three quotes may be two and one that opens or closes elsewhere.
+            "1,\"5\" pipe\",2",
+            "1, \"abc, d",
+            "\"a\"b\",c",
+            "\"a\"b,\"c",
+        ] {
+            assert!(!whole(None, record), "{record}");
+        }
+        assert!(whole(Some(b'\\'), "\"a\"\"b\"") && whole(Some(b'\\'), "\"a\\\"b\"c"));
+        assert!(!whole(Some(b'\\'), "\"a\\\\\"b\"") && !whole(Some(b'\\'), "\"a\"b,\"c\\"));
     }
 }

@@ -15,6 +15,10 @@ pub async fn run<R: RecordReader>(
 ) -> Result<Decoded, Failure> {
     let mut outlet = Outlet::new(pieces, decoding.rejects);
     let Some(schema) = reader.schema().await? else {
+        // Blank records have no fields, and are counted all the same.
+        while let Next::Blank = reader.next().await? {
+            outlet.filter();
+        }
         return Ok(outlet.finish(reader.bytes(), None).await?);
     };
     let plans = Plans::settle(decoding, schema, &mut reader)?;

@@ -1,5 +1,7 @@
 //! The whole decode stage on bytes alone: what it makes of them must not depend on how they arrive.
 
+mod reference;
+
 use proptest::prelude::*;
 
 use super::*;

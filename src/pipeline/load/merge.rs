@@ -52,9 +52,21 @@ pub(super) async fn all(
     if targets.iter().any(|target| target.staging == Staging::Traced) {
         return isolate::all(object, load, counts).await;
     }
+    let loaded = at_once(load, (&context.feed, targets), sent, progress).await?;
+    overtaken(sent, &loaded, counts);
+    Ok(loaded)
+}
+
+/// The same in one statement per route; answers how many rows each has loaded.
+async fn at_once(
+    load: &mut Load,
+    (feed, targets): (&Feed, &[Target]),
+    sent: &[Sent],
+    progress: &Progress,
+) -> Result<Vec<u64>, LoadError> {
     let mut loaded = Vec::with_capacity(sent.len());
     for (route, Sent { rows, .. }) in sent.iter().enumerate() {
-        loaded.push(match stage(&context.feed, targets, sent, route) {
+        loaded.push(match stage(feed, targets, sent, route) {
             None => *rows,
             Some(stage) => {
                 if let Some((count, first)) = load.without_key(&stage).await? {
@@ -64,7 +76,6 @@ pub(super) async fn all(
             }
         });
     }
-    overtaken(sent, &loaded, counts);
     Ok(loaded)
 }
 

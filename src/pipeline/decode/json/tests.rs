@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::config::feed::{DuplicateKeys, Feed, FieldPath, Format, Limits};
 use crate::domain::record::Position;
-use crate::fuzzing::compression::member;
+use crate::fuzzing::compression::{KINDS, member};
 use crate::fuzzing::json::Kept::{Absent, Bool, Nested, Null, Number, Text};
 use crate::fuzzing::json::{Kept, Read, feed, read};
 
@@ -213,6 +213,34 @@ fn many_keys_are_compared_as_few_are() {
 }
 
 #[test]
+fn what_the_record_before_had_does_not_matter() {
+    let first = r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1}]}"#;
+    for (line, values) in [
+        (r#"{"x":1,"a":1,"a":2}"#, None),
+        (r#"{"x":{"a":1,"a":1}}"#, None),
+        (r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1,"f":2}]}"#, None),
+        (r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1}],"x":3}"#, None),
+        (r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1},{"f":1}]}"#, Some(number("2"))),
+        (r#"{"x":{"a":1},"a":[{"b":2}]}"#, Some(Absent)),
+        (r#"{"x":{"a":{"b":2}}}"#, Some(Absent)),
+        (r#"{"x":[{"a":1}],"a":{"b":3}}"#, Some(number("3"))),
+        (r#"{"a":{"b":4},"x":{"a":1}}"#, Some(number("4"))),
+        (r#"{"\u0061":{"b":5}}"#, Some(number("5"))),
+        ("{}", Some(Absent)),
+    ] {
+        // Twice, so that it also follows itself.
+        let (reads, ended) = whole(&lines(), format!("{first}\n{line}\n{line}\n{first}"));
+        ended.unwrap();
+        for read in &reads[1..3] {
+            let found = read.values.as_ref().map(|values| values[1].clone());
+            assert_eq!(found.as_ref().ok(), values.as_ref(), "{line}: {found:?}");
+            assert!(found.is_ok() || found.is_err_and(|(code, _)| *code == "E-JSON-DUPLICATE"), "{line}");
+        }
+        assert_eq!(reads[3].values, reads[0].values, "{line}");
+    }
+}
+
+#[test]
 fn depth_and_number_of_keys_are_capped_to_the_level_and_the_key() {
     let caps = |max_depth, max_fields| {
         let mut feed = lines();
@@ -275,8 +303,8 @@ fn the_caps_on_all_bytes_hold_whatever_the_layout() {
         assert_eq!(reads.len(), 10);
         // Two mebibytes out of two kilobytes.
         feed.limits = Limits { max_bytes: 1 << 30, max_ratio: 10, ..feed.limits };
-        for gzip in [true, false] {
-            let bomb = member(&line.repeat(2 << 17).into_bytes(), gzip);
+        for kind in KINDS {
+            let bomb = member(&line.repeat(2 << 17).into_bytes(), kind);
             assert!(refused(&feed, bomb).starts_with("E-LIMIT-RATIO "));
         }
     }
@@ -463,11 +491,11 @@ proptest! {
 
     #[test]
     fn no_way_of_compressing_the_bytes_changes_the_records(
-        text in texts(), feed in feeds(), gzip: bool, split in any::<usize>(),
+        text in texts(), feed in feeds(), kind in prop::sample::select(&KINDS[..]), split in any::<usize>(),
         places in prop::collection::vec(any::<usize>(), 0..12),
     ) {
         let whole = read(&feed, vec![text.clone()]);
-        let stream: Vec<u8> = cut(&text, &[split]).iter().flat_map(|part| member(part, gzip)).collect();
+        let stream: Vec<u8> = cut(&text, &[split]).iter().flat_map(|part| member(part, kind)).collect();
         prop_assert_eq!(&read(&feed, cut(&stream, &places)), &whole);
     }
 
