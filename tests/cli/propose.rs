@@ -32,7 +32,8 @@ fn with_orders() -> World {
 fn neither_a_file_nor_a_database_is_needed() {
     let world = with_orders();
     let ran = bare(&world, &["s3://drop/orders"]).exits(0);
-    let ran = ran.says(&["[feeds.orders]", "pattern = \"orders/{time:%Y-%m-%d}.csv\"", "#     \"order\" text NOT NULL,"]);
+    let ran =
+        ran.says(&["[feeds.orders]", "pattern = \"orders/{time:%Y-%m-%d}.csv\"", "#     \"order\" text NOT NULL,"]);
     let ran = ran.complains(&["looked at orders/2024-01-07.csv (csv, uncompressed)", "sum numeric"]);
     assert!(!ran.stdout.contains("looked at"), "{ran:#?}");
     let sql = bare(&world, &["s3://drop/orders", "--sql", "--table", "shop.orders"]).exits(0);
