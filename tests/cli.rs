@@ -26,6 +26,8 @@ mod plain;
 #[cfg(feature = "demo")]
 #[path = "cli/propose.rs"]
 mod propose;
+#[path = "cli/repair.rs"]
+mod repair;
 #[cfg(feature = "demo")]
 #[path = "cli/world.rs"]
 mod world;

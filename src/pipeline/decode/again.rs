@@ -129,6 +129,7 @@ fn still_bad(error: DecodeError, position: Position) -> Result<Anew, DecodeError
             Ok(Anew::Bad(rejected(position, bad.column.clone(), bad.code, bad.reason.clone())))
         }
         DecodeError::UnterminatedQuote(_)
+        | DecodeError::Encoding(_)
         | DecodeError::Limit(_)
         | DecodeError::Compression { .. }
         | DecodeError::Encoding(_)

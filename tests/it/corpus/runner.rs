@@ -159,13 +159,17 @@ impl Group {
 fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
     let mut good = Vec::new();
     for (number, group) in groups.iter().enumerate() {
-        let takes_others = ["pattern", "include", "csv.delimiter", "required"].iter().any(|option| group.has(option));
-        if takes_others {
+        let others = ["pattern", "include", "csv.delimiter", "required", "json.records"];
+        if others.iter().any(|option| group.has(option)) {
             continue;
         }
         for (nth, place) in ["!", "~"].iter().enumerate() {
             let id = 100_000 + number * 2 + nth;
             let body = match group.table.as_str() {
+                "cells" | "long" if group.has("format = \"json") => format!("{{\"a\":\"{id}\"}}\n"),
+                _ if group.has("format = \"json") && group.has("culprit") => format!("{{\"id\":{id}}}\n"),
+                _ if group.has("format = \"json") && group.has("columns") => "{\"a\":null}\n".to_owned(),
+                _ if group.has("format = \"json") => format!("{{\"id\":{id},\"culprit\":null}}\n"),
                 "staff" => format!("id,name\n{id},good\n"),
                 "cells" if group.has("csv.header = false") => format!("{id},good\n"),
                 "cells" => format!("a,b\n{id},good\n"),
