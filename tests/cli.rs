@@ -26,6 +26,7 @@ mod plain;
 #[cfg(feature = "demo")]
 #[path = "cli/propose.rs"]
 mod propose;
+#[cfg(feature = "demo")]
 #[path = "cli/repair.rs"]
 mod repair;
 #[cfg(feature = "demo")]

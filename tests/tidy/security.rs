@@ -15,7 +15,7 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 34] = [
+const PUT_TOGETHER: [(&str, &str, &str); 35] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look_at", "{right}"),

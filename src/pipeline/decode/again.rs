@@ -132,7 +132,6 @@ fn still_bad(error: DecodeError, position: Position) -> Result<Anew, DecodeError
         | DecodeError::Encoding(_)
         | DecodeError::Limit(_)
         | DecodeError::Compression { .. }
-        | DecodeError::Encoding(_)
         | DecodeError::Window(_)
         | DecodeError::Format { .. }
         | DecodeError::Damaged { .. } => Ok(Anew::Bad(rejected(position, None, error.code(), error.to_string()))),
