@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod cadence;
+pub mod drift;
 pub mod duty;
 pub mod feed;
 pub mod lease;

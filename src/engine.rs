@@ -172,6 +172,7 @@ impl Engine {
                 pools: self.pools.clone(),
                 catalog: Arc::clone(&shared.catalog),
                 feed: Arc::clone(feed),
+                layouts: Arc::default(),
                 patience: config.s3.read_timeout,
             },
             ledger: self.ledger.clone(),

@@ -13,6 +13,7 @@ pub mod compression;
 pub mod config;
 pub mod csv;
 pub mod fixture;
+pub mod json;
 pub mod notification;
 pub mod object_key;
 pub mod pattern;

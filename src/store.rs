@@ -16,3 +16,4 @@ pub mod migrate;
 pub mod pool;
 pub mod stage;
 mod tls;
+pub mod widen;

@@ -96,8 +96,8 @@ fn names_follow_the_rules() {
 #[test]
 fn labels_are_few_and_known() {
     let known = [
-        "feed", "queue", "channel", "found_by", "outcome", "reason", "stage", "action", "state", "route", "code",
-        "version",
+        "feed", "queue", "channel", "found_by", "kind", "outcome", "reason", "stage", "action", "state", "route",
+        "code", "version",
     ];
     let used: BTreeSet<_> = ALL.iter().flat_map(|metric| metric.labels).copied().collect();
     assert_eq!(used, known.into_iter().collect());

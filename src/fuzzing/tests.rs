@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 /// A target by the name of its corpus and of its file in `fuzz/fuzz_targets`.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("cell", super::cell::target),
     ("compression", super::compression::target),
     ("config", super::config::target),
     ("csv", super::csv::target),
+    ("json", super::json::target),
     ("notification", super::notification::target),
     ("object_key", super::object_key::target),
     ("pattern", super::pattern::target),
@@ -41,7 +42,7 @@ fn check((name, target): Target, input: &[u8], origin: &str) {
 
 /// One seed with a few bytes changed, or two of them spliced.
 fn mutated(seeds: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
-    const TELLING: &[u8] = b"\0\"'\\\n\r,;{}%*/-+.:0129eTZ\x1f\x8b\xff\xef\xbb\xbf";
+    const TELLING: &[u8] = b"\0\"'\\\n\r,;{}[]%*/-+.:0129eTZu\x1f\x8b\xff\xef\xbb\xbf";
     let mut input = seeds[random.usize(..seeds.len())].clone();
     for _ in 0..random.usize(1..5) {
         let at = random.usize(..=input.len());

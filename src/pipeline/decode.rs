@@ -3,11 +3,13 @@
 //! One bounded stream: body → decompression → caps → records → encoded frames. Nothing of it is collected; a full
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
+pub mod caps;
 pub mod comments;
 pub mod compression;
 pub mod csv;
 pub mod encoding;
 pub mod guard;
+pub mod json;
 pub mod outlet;
 pub mod plan;
 pub mod quotes;
@@ -32,10 +34,11 @@ use crate::domain::verdict::Verdict;
 use crate::store::catalog::Shape;
 use crate::store::copy::CopyTarget;
 use crate::store::stage::Staging;
+use crate::store::widen::NewColumn;
 
 use super::fetch::{Body, FetchError};
+use caps::LimitError;
 use encoding::EncodingError;
-use guard::LimitError;
 
 /// Why an object cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +53,8 @@ pub enum DecodeError {
     #[error("{0}")]
     Schema(String),
     /// Fields that the feed wants columns for.
-    #[error("the object has fields without a column: {}", .0.join(", "))]
-    NewFields(Vec<String>),
+    #[error("the object has fields without a column: {}", names(.0))]
+    NewFields(Vec<NewColumn>),
     /// More records are bad than the feed tolerates.
     #[error("{found} records are bad, the feed tolerates {most} (rejects.max_rows); the last is {last}")]
     Budget {
@@ -186,6 +189,12 @@ impl DecodeError {
             }
             Self::Format { found: compression::UTF16, .. } => "convert the object to UTF-8 and upload it again",
             Self::Format { found: compression::TWICE, .. } => "compress the object once and upload it again",
+            Self::Format { found: json::DOCUMENT, .. } => {
+                "set format = \"json\" in the feed, or exclude such keys (`exclude`), then `keyfall retry`"
+            }
+            Self::Damaged { code: "E-JSON-RECORD", .. } => {
+                "compare [feeds.NAME.json] with the object, then `keyfall retry`"
+            }
             Self::Damaged { .. } => {
                 "the object was damaged before it was uploaded, or written in a way that is not supported"
             }
@@ -326,7 +335,11 @@ where
             let reader = csv::Records::new(text, csv, limits, decoding.object.size);
             Box::pin(rows::run(decoding, reader, pieces)).await
         }
-        Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
+        Format::Jsonl | Format::Json => {
+            let reader = json::Records::new(opened.reader, decoding.feed, decoding.object.size);
+            Box::pin(rows::run(decoding, reader, pieces)).await
+        }
+        Format::Parquet | Format::Avro => {
             Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
         }
     };
@@ -334,6 +347,11 @@ where
         Failure::Decode(error) => error,
         Failure::Io(error) => DecodeError::from_io(error, format),
     })
+}
+
+/// Names of columns, quoted and cut.
+fn names(columns: &[NewColumn]) -> String {
+    columns.iter().map(|column| shown(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// A name of the object's, quoted and cut: it may be as long as a record.

@@ -17,16 +17,18 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::feed::{Disposal, DuplicateContent, Feed};
+use crate::domain::drift::Difference;
 use crate::domain::lease::Lease;
 use crate::domain::object::ObjectRef;
 use crate::domain::ports::ObjectStore;
 use crate::domain::verdict::{Failure, Verdict};
 use crate::failpoint::{self, Injected, Point};
 use crate::store::catalog::{Catalog, Shape};
-use crate::store::copy::{Duplicate, Load, LoadedCounts, Terms};
+use crate::store::copy::{Duplicate, Layouts, Load, LoadedCounts, Terms};
 use crate::store::error::StoreError;
 use crate::store::pool::Pools;
 use crate::store::stage::Staging;
+use crate::store::widen::{NewColumn, add_columns};
 use crate::telemetry::metrics;
 
 use super::decode::{self, DecodeError, Decoded, Decoding, Piece, Target};
@@ -39,6 +41,9 @@ pub use group::{Grouped, group};
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
+
+/// How often one attempt may add columns: a field after the other, in an object whose records differ.
+const MOST_WIDENINGS: usize = 8;
 
 /// Why an object was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +134,8 @@ pub struct Context {
     pub catalog: Arc<Catalog>,
     /// Feed.
     pub feed: Arc<Feed>,
+    /// Layouts of its objects that are in the ledger.
+    pub layouts: Arc<Layouts>,
     /// How long S3 may stay silent.
     pub patience: Duration,
 }
@@ -163,6 +170,28 @@ impl Ready {
 ///
 /// May be dropped at any point: the connection closes and the server rolls back.
 pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
+    for _ in 0..MOST_WIDENINGS {
+        match attempt(context, lease, progress).await {
+            Err(LoadError::Decode(DecodeError::NewFields(columns))) => widen(context, &columns).await?,
+            other => return other,
+        }
+    }
+    // Every record seems to bring another field.
+    attempt(context, lease, progress).await
+}
+
+/// Adds the columns to the feed's table; the configuration allows that of a feed with a single one only.
+async fn widen(context: &Context, columns: &[NewColumn]) -> Result<(), StoreError> {
+    for table in context.feed.tables() {
+        add_columns(&context.pools, table, columns).await?;
+        context.catalog.forget(table);
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        tracing::info!(feed = %context.feed.name, table = %table, columns = ?names, "columns added for new fields");
+    }
+    Ok(())
+}
+
+async fn attempt(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
     let targets = fitting_targets(context).await?;
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
@@ -237,7 +266,29 @@ async fn ready(
     let ids: Vec<i64> = counts.iter().map(|count| count.id).collect();
     changed::refuse_known(context, &load, &ids).await?;
     duplicates::refuse(context, &load, &counts).await?;
+    for count in &counts {
+        if let Some(fields) = &count.fields {
+            let found = load.note_layout(&context.feed.name, count.id, fields, &context.layouts).await?;
+            report_drift(context, count.id, &found);
+        }
+    }
     Ok(Ready { load, counts, decoded_bytes })
+}
+
+/// One line for all that differs; the ledger has each of them, and keeps it if the load commits.
+fn report_drift(context: &Context, object_id: i64, found: &[Difference]) {
+    if found.is_empty() {
+        return;
+    }
+    for difference in found {
+        metrics::drift(&context.feed.name, difference.kind);
+    }
+    let told: Vec<String> = found
+        .iter()
+        .map(|difference| format!("{} {}", difference.kind.as_str(), difference.field.as_deref().unwrap_or_default()))
+        .collect();
+    tracing::warn!(feed = %context.feed.name, object.id = object_id, drift = told.join(", "),
+        "the fields of the feed's objects changed");
 }
 
 /// A decoder at work, and what it hands over.
@@ -280,6 +331,7 @@ async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCo
         rejected: signed(decoded.rejected),
         filtered: signed(decoded.filtered),
         header: decoded.header,
+        fields: decoded.fields,
         bytes: signed(proof.bytes),
         sha256: proof.sha256,
         twin: None,

@@ -5,6 +5,7 @@
 //! back. Nobody here believes `commit()`: see [`super::ledger::Ledger::loaded_among`].
 
 mod content;
+mod layout;
 mod rejected;
 mod versions;
 
@@ -18,6 +19,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{CopyInSink, Row, SimpleQueryMessage};
 use uuid::Uuid;
 
+use crate::domain::drift::Field;
 use crate::domain::lease::Lease;
 use crate::failpoint::{self, Point};
 
@@ -30,6 +32,7 @@ use super::pool::Pools;
 use super::stage::Staging;
 
 pub use content::Duplicate;
+pub use layout::Layouts;
 pub use versions::OtherVersion;
 
 /// How rows travel.
@@ -67,6 +70,8 @@ pub struct LoadedCounts {
     pub rejected: i64,
     /// Records left out deliberately.
     pub filtered: i64,
+    /// Its fields, where the object names them.
+    pub fields: Option<Vec<Field>>,
     /// The object's header, where rejected records need it beside them.
     pub header: Option<Vec<u8>>,
     /// Bytes of the body as stored.

@@ -124,6 +124,8 @@ const LEDGER_RIGHTS: &str = "-- inspect::ledger_rights
     SELECT format('%s on %I.%I', wanted.privilege, n.nspname, c.relname)
       FROM (VALUES ('objects', 'SELECT'), ('objects', 'INSERT'), ('objects', 'UPDATE'),
                    ('feeds', 'SELECT'), ('feeds', 'INSERT'), ('feeds', 'UPDATE'),
+                   ('rejections', 'SELECT'), ('rejections', 'INSERT'), ('layouts', 'SELECT'), ('layouts', 'INSERT'),
+                   ('drift', 'SELECT'), ('drift', 'INSERT'),
                    ('duties', 'SELECT'), ('duties', 'INSERT'), ('duties', 'UPDATE'), ('duties', 'DELETE'),
                    ('instances', 'SELECT'), ('instances', 'INSERT'), ('instances', 'UPDATE'), ('instances', 'DELETE'),
                    ('feed_status', 'SELECT'), ('schema_history', 'SELECT')) AS wanted (name, privilege)

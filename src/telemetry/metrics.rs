@@ -101,6 +101,8 @@ table! {
         "Objects deliberately not loaded, by reason.";
     DUPLICATES: Counter "duplicates_total" Count ["feed", "outcome"]
         "Objects with the same bytes as one that was loaded before under another key, by what became of them.";
+    DRIFT: Counter "drift_total" Count ["feed", "kind"]
+        "Differences between the fields of an object and those of earlier ones, by kind.";
     ROWS: Counter "rows_total" Count ["feed", "outcome"]
         "Rows of committed objects: read is the sum of loaded, rejected and filtered.";
     READ_BYTES: Counter "read_bytes_total" Bytes ["feed"]

@@ -143,6 +143,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::drift::DriftKind;
     use crate::domain::feed::FeedName;
     use crate::domain::state::{Channel, SkipReason, State};
     use crate::telemetry::metrics::{
@@ -164,6 +165,7 @@ mod tests {
         table::objects_discovered(&feed, Channel::Poll, 7);
         table::object(&feed, ObjectOutcome::Loaded);
         table::objects_skipped(&feed, SkipReason::Pattern, 1);
+        table::drift(&feed, DriftKind::Added);
         table::rows(&feed, RowOutcome::Loaded, 100);
         table::read_bytes(&feed, 10);
         table::decoded_bytes(&feed, 20);

@@ -70,9 +70,13 @@ struct Case {
     /// The code, and parts of what the operator is told.
     #[serde(default)]
     reason: Vec<String>,
-    /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`.
+    /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`; behind its number, `3 a|b`, where some
+    /// are rejected or left out.
     #[serde(default)]
     records: Option<Vec<String>>,
+    /// Which records are rejected, in their order: number, line, code, as `2 3 E-CSV-RAGGED`.
+    #[serde(default)]
+    rejected: Vec<String>,
     /// What no message may repeat, beside what no message of any case may.
     #[serde(default)]
     hidden: Option<String>,

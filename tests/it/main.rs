@@ -16,6 +16,7 @@ mod commit;
 mod corpus;
 mod discovery;
 mod disposal;
+mod drift;
 mod duplicates;
 mod hostile;
 mod instances;

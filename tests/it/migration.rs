@@ -2,7 +2,11 @@
 
 use crate::support::{Lab, items};
 
-const V1: &str = include_str!("../../src/store/migrations/V1__ledger.sql");
+/// Every migration that a release has shipped, in order.
+const SHIPPED: [&str; 2] = [
+    include_str!("../../src/store/migrations/V1__ledger.sql"),
+    include_str!("../../src/store/migrations/V2__discovery.sql"),
+];
 
 /// One object per state an older release may have left behind, as it wrote them.
 const LEFT_BEHIND: &str = "
@@ -18,25 +22,31 @@ const LEFT_BEHIND: &str = "
            WITH ORDINALITY AS s (state, n)";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_of_version_1_keeps_every_row_and_goes_on() {
+async fn a_ledger_of_any_older_version_keeps_every_row_and_goes_on() {
+    for version in 1..=SHIPPED.len() {
+        keeps_every_row(version).await;
+    }
+}
+
+async fn keeps_every_row(version: usize) {
     // What refinery notes of a migration is taken from a ledger that is up to date.
     let donor = Lab::with_items().await;
-    let noted =
-        donor.sql.query_one("SELECT name, applied_on, checksum FROM keyfall.schema_history WHERE version = 1", &[]);
-    let noted = noted.await.expect("version 1 was applied");
-    let (name, applied_on, checksum): (String, String, String) = (noted.get(0), noted.get(1), noted.get(2));
-
     let lab = Lab::new().await;
     lab.execute("CREATE TABLE items (object int NOT NULL, line int NOT NULL)").await;
     lab.execute("CREATE SCHEMA keyfall").await;
-    lab.execute(V1).await;
     lab.execute(
         "CREATE TABLE keyfall.schema_history
             (version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255))",
     )
     .await;
-    let note = "INSERT INTO keyfall.schema_history VALUES (1, $1, $2, $3)";
-    lab.sql.execute(note, &[&name, &applied_on, &checksum]).await.expect("a history");
+    for (number, migration) in (1..).zip(SHIPPED).take(version) {
+        lab.execute(migration).await;
+        let noted = "SELECT name, applied_on, checksum FROM keyfall.schema_history WHERE version = $1";
+        let noted = donor.sql.query_one(noted, &[&number]).await.expect("the version was applied");
+        let (name, applied_on, checksum): (String, String, String) = (noted.get(0), noted.get(1), noted.get(2));
+        let note = "INSERT INTO keyfall.schema_history VALUES ($1, $2, $3, $4)";
+        lab.sql.execute(note, &[&number, &name, &applied_on, &checksum]).await.expect("a history");
+    }
     lab.execute(LEFT_BEHIND).await;
     let states = "SELECT state || ':' || key FROM keyfall.objects WHERE key LIKE '%/2023-%' ORDER BY key";
     let before = lab.texts(states).await;

@@ -9,7 +9,7 @@ fn documented_grants(role: &str) -> String {
     let (block, _) = rest.split_once("```").expect("the end of the block");
     // The role is made by the test, the target is its own.
     let grants: Vec<_> = block.lines().filter(|line| line.starts_with("GRANT") || line.starts_with("  ")).collect();
-    assert_eq!(grants.len(), 7, "{grants:#?}");
+    assert_eq!(grants.len(), 8, "{grants:#?}");
     grants.join("\n").replace("keyfall_loader", role).replace("public.departments", "public.items")
 }
 
@@ -29,6 +29,14 @@ async fn the_documented_grants_are_enough_to_load_and_for_nothing_else() {
     lab.until_objects("loaded", "done", 6).await;
     engine.drain().await;
     lab.assert_items(6, 3).await;
+    // A header, which is noted, and a record that is rejected.
+    lab.s3.put(BUCKET, &item_key(6), "object,line,more\n6,0,\n6,x,\n".to_owned());
+    let at = format!("database.url={url}");
+    let settings =
+        [&at, "feeds.items.csv.header=true", "feeds.items.rejects.max_rows=1", "feeds.items.unknown_fields=ignore"];
+    assert_eq!(lab.once_set(&feeds, &settings).await, 0, "{:?}", lab.ledger().await);
+    assert_eq!(lab.count("SELECT count(*) FROM keyfall.rejections").await, 1);
+    lab.execute("DELETE FROM items WHERE object = 6").await;
 
     let own = connect(&url).await;
     for statement in [
@@ -45,6 +53,8 @@ async fn the_documented_grants_are_enough_to_load_and_for_nothing_else() {
         "DELETE FROM keyfall.objects",
         "TRUNCATE keyfall.objects",
         "TRUNCATE keyfall.feeds",
+        "DELETE FROM keyfall.rejections",
+        "UPDATE keyfall.rejections SET replayed_at = now()",
         "DROP SCHEMA keyfall CASCADE",
         "DELETE FROM keyfall.schema_history",
         "UPDATE keyfall.schema_history SET version = 99",

@@ -158,7 +158,7 @@ async fn a_cadence_is_learnt_from_what_came() {
     assert_eq!(learnt.slots[0].key, "items/2024-05-01-04-");
     assert!(!learnt.slots[0].whole_key);
 
-    lab.execute("TRUNCATE keyfall.objects").await;
+    lab.execute("TRUNCATE keyfall.objects CASCADE").await;
     lab.execute(&rows("n * interval '5 min' + (n * n % 7) * interval '41 s'")).await;
     let irregular = missing(&lab, &feeds, "2024-05-02T08:25:00Z").await.expect("slots");
     assert_eq!((irregular.cadence, irregular.missing), (Expectation::Irregular, 0));

@@ -15,7 +15,7 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 10] = [
+const PUT_TOGETHER: [(&str, &str, &str); 11] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look_at", "{right}"),
@@ -33,10 +33,11 @@ const PUT_TOGETHER: [(&str, &str, &str); 10] = [
     ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
     // A constant number.
     ("src/store/migrate.rs", "migrate", "{LOCK}"),
+    ("src/store/widen.rs", "add_columns", "{} {}"),
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 14] = [
+const SENT: [(&str, &str, &str); 15] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
     // `&'static str`: no text made at run time fits.
     ("src/store/copy.rs", "ask", "&statement"),
@@ -54,6 +55,8 @@ const SENT: [(&str, &str, &str); 14] = [
     ("src/store/pool.rs", "query", "sql"),
     ("src/store/pool.rs", "query_one", "sql"),
     ("src/store/pool.rs", "refuse_pooler", "&format!"),
+    // Quoted identifiers and types of ours.
+    ("src/store/widen.rs", "add_columns", "&sql"),
 ];
 
 /// A call found in the code of a file: the function it stands in and the call's own text, literals included.

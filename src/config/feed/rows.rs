@@ -8,7 +8,7 @@ use super::routes::{RawRejects, RawRoute};
 use super::table_name::{self, check_identifier};
 use super::{
     ColumnMap, Condition, EpochUnit, FieldPath, Format, Json, Mapping, Meta, Mode, ModeWord, RawFeed, Rejects, Route,
-    Rules, Source, TableName, TimeFormat,
+    Rules, Source, TableName, TimeFormat, Unknown,
 };
 use crate::config::bounds::to_usize;
 use crate::config::report::nearest;
@@ -52,6 +52,10 @@ impl Checker<'_> {
         ];
         for (name, _) in own.into_iter().filter(|(_, given)| *given) {
             self.problem(name, "has no effect beside routes", "write it into each route");
+        }
+        if raw.unknown_fields == Unknown::Add {
+            let message = "cannot tell which of several tables a new field belongs to";
+            self.problem("unknown_fields", message, "write \"rescue\", \"reject\" or \"ignore\" beside routes");
         }
         let mut routes = Vec::new();
         let mut all = true;

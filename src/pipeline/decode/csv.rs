@@ -11,9 +11,10 @@ use tokio::io::AsyncRead;
 use crate::config::feed::{BlankRecords, Csv, Encoding, Format, Limits, Ragged};
 use crate::domain::record::{BadRecord, Position, RAW_MOST};
 
+use super::caps::LimitError;
 use super::comments::Comments;
 use super::encoding::Transcoder;
-use super::guard::{Guard, LimitError, Mark, RecordStart};
+use super::guard::{Guard, Mark, RecordStart};
 use super::quotes::{Malformed, is_whole};
 use super::reader::{Field, Next, RecordReader, Schema, Typing, Value};
 use super::{DecodeError, Failure};

@@ -1,7 +1,7 @@
-//! Caps on what an object may claim, and the mark by which an open quote is told from an end.
+//! The longest record of CSV, and the mark by which an open quote is told from an end.
 //!
 //! The CSV reader has no longest record, and it takes the end of the file for the end of an open quote. So the bytes
-//! pass through here on their way to it: they are counted against the caps, and after the last one a mark is
+//! pass through here on their way to it: they are counted against the cap, and after the last one a mark is
 //! appended, a line of its own that no data contains. If the reader hands the mark back as a record, every quote was
 //! closed; if it ends without it, the mark was swallowed by a quoted field (ADR-0007). Quotes in wrong places are
 //! looked for on the same way ([`Quotes`]).
@@ -12,57 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytesize::ByteSize;
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, Take};
+use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
 
 use crate::config::feed::{Csv, Limits};
 use crate::domain::record::RAW_MOST;
 
+use super::caps::{Capped, LimitError};
 use super::quotes::{Malformed, Quotes};
-
-/// A cap that was exceeded.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum LimitError {
-    /// `limits.max_bytes`.
-    #[error("the decompressed object is larger than limits.max_bytes ({})", ByteSize(*.0))]
-    Bytes(u64),
-    /// `limits.max_ratio`.
-    #[error("the object decompresses to more than limits.max_ratio ({0}) times its size")]
-    Ratio(u64),
-    /// `limits.max_record_bytes`.
-    #[error("the record at line {line} (byte {byte}) is longer than limits.max_record_bytes ({})", ByteSize(*.cap))]
-    Record {
-        /// Line on which it begins.
-        line: u64,
-        /// Byte at which it begins.
-        byte: u64,
-        /// The cap.
-        cap: u64,
-    },
-    /// `limits.max_fields`.
-    #[error("the record at line {line} has {fields} fields, more than limits.max_fields ({cap})")]
-    Fields {
-        /// Line.
-        line: u64,
-        /// Fields.
-        fields: usize,
-        /// The cap.
-        cap: usize,
-    },
-}
-
-impl LimitError {
-    /// Stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Bytes(_) => "E-LIMIT-BYTES",
-            Self::Ratio(_) => "E-LIMIT-RATIO",
-            Self::Record { .. } => "E-LIMIT-RECORD",
-            Self::Fields { .. } => "E-LIMIT-FIELDS",
-        }
-    }
-}
 
 /// Where the record being read begins; written by the record reader, read by the guard.
 #[derive(Debug, Default)]
@@ -87,9 +44,8 @@ impl RecordStart {
 
 /// The guard.
 pub struct Guard<R> {
-    inner: Take<R>,
+    inner: Capped<R>,
     delivered: u64,
-    max_bytes: ByteCap,
     max_record: u64,
     start: Arc<RecordStart>,
     seen: Seen,
@@ -97,13 +53,6 @@ pub struct Guard<R> {
     /// Bytes of the mark still to deliver; `None` before the end of the data.
     tail: Option<io::Cursor<Vec<u8>>>,
     mark: Mark,
-}
-
-/// Which cap the byte limit stands for.
-#[derive(Clone, Copy)]
-enum ByteCap {
-    Bytes(u64),
-    Ratio(u64),
 }
 
 /// The mark of one stream: random, so that no data can hold it by design or by chance.
@@ -130,20 +79,12 @@ impl Mark {
 impl<R: AsyncRead> Guard<R> {
     /// Puts the caps on a stream of an object of `size` stored bytes.
     pub fn new(inner: R, csv: &Csv, limits: &Limits, size: u64) -> Self {
-        // Small objects may compress well for good reasons: the ratio counts above the first MiB.
-        let by_ratio = size.saturating_mul(limits.max_ratio).max(1 << 20);
-        let (limit, max_bytes) = if by_ratio < limits.max_bytes {
-            (by_ratio, ByteCap::Ratio(limits.max_ratio))
-        } else {
-            (limits.max_bytes, ByteCap::Bytes(limits.max_bytes))
-        };
         let start = Arc::new(RecordStart::default());
         start.set(0, 1);
         let max_record = limits.max_record_bytes;
         Self {
-            inner: inner.take(limit),
+            inner: Capped::new(inner, limits, size),
             delivered: 0,
-            max_bytes,
             max_record,
             start,
             seen: Seen::default(),
@@ -287,25 +228,6 @@ impl Seen {
     }
 }
 
-impl<R: AsyncRead + Unpin> Guard<R> {
-    /// At the cap on all bytes: one byte more is an error. Only here, when every record before it has been looked at,
-    /// so that what is said of an object does not depend on how its bytes arrived.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.inner.limit() > 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let mut byte = [0];
-        let mut beyond = ReadBuf::new(&mut byte);
-        ready!(Pin::new(self.inner.get_mut()).poll_read(cx, &mut beyond))?;
-        let cap = match self.max_bytes {
-            _ if beyond.filled().is_empty() => return Poll::Ready(Ok(())),
-            ByteCap::Bytes(cap) => LimitError::Bytes(cap),
-            ByteCap::Ratio(cap) => LimitError::Ratio(cap),
-        };
-        Poll::Ready(Err(io::Error::other(cap)))
-    }
-}
-
 impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(tail) = &mut self.tail {
@@ -324,7 +246,6 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
             self.delivered += read as u64;
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_end(cx))?;
         // A leading line end closes a last line that has none; if it has one, this is a blank line, which the
         // reader passes over.
         let mut tail = io::Cursor::new(format!("\n{}\n", self.mark.0).into_bytes());

@@ -1,11 +1,17 @@
 //! Which field goes to which column: the mapping of one object, settled once from its header, schema or first record.
 
 mod cell;
+mod clock;
+mod fit;
+mod order;
+mod rescue;
+mod rules;
 mod settle;
+mod value;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::config::feed::{Condition, Feed, Unmatched};
+use crate::config::feed::{Condition, Feed, Rules, Unmatched};
 use crate::domain::record::BadRecord;
 use crate::store::copy::{CopyFormat, CopyTarget};
 use crate::store::encode;
@@ -14,6 +20,10 @@ use crate::store::stage::{self, Staging};
 use super::reader::{Field, RecordReader, Schema, Value};
 use super::{DecodeError, Decoding};
 use cell::Cell;
+use rescue::Unclaimed;
+use rules::is_null;
+
+pub use fit::{Misfit, misfits};
 
 /// The settled mappings of all routes.
 pub struct Plans<'a> {
@@ -21,8 +31,8 @@ pub struct Plans<'a> {
     routes: Vec<Plan<'a>>,
     /// The fields of an object that names them, for the comparison with earlier objects.
     fields: Option<Vec<Field>>,
-    /// Whether records may have fields that nobody claimed and somebody has to look for.
-    watches_unknown: bool,
+    /// Where fields may be that nobody claimed, if each record must be looked at for them.
+    watched: Option<Unclaimed>,
 }
 
 /// The settled mapping of one route.
@@ -30,6 +40,7 @@ pub struct Plan<'a> {
     number: usize,
     table: String,
     when: Vec<(usize, &'a Condition)>,
+    rules: &'a Rules,
     cells: Vec<Cell<'a>>,
     format: CopyFormat,
     object_id: Option<i64>,
@@ -49,12 +60,12 @@ impl<'a> Plans<'a> {
         for (number, route) in decoding.feed.routes.iter().enumerate() {
             routes.push(settle::route(decoding, number, route, &schema, reader)?);
         }
-        let watches_unknown = settle::unknown(decoding.feed, &schema, reader)?;
+        let watched = settle::unknown(decoding.feed, &schema, reader)?;
         let fields = match schema {
             Schema::Named(fields) => Some(fields),
             Schema::Positions(_) | Schema::Open => None,
         };
-        Ok(Self { feed: decoding.feed, routes, fields, watches_unknown })
+        Ok(Self { feed: decoding.feed, routes, fields, watched })
     }
 
     /// Columns and encoding for COPY, route by route.
@@ -92,10 +103,10 @@ impl<'a> Plans<'a> {
 
     /// Looks for fields that nobody claimed; the record is bad, or the whole object, or all is well.
     pub fn check_unknown<R: RecordReader>(&self, reader: &R) -> Result<Option<BadRecord>, DecodeError> {
-        if !self.watches_unknown {
-            return Ok(None);
+        match &self.watched {
+            None => Ok(None),
+            Some(watched) => settle::unknown_in_record(self.feed, watched, reader),
         }
-        settle::unknown_in_record(self.feed, reader)
     }
 }
 
@@ -110,17 +121,22 @@ impl Plan<'_> {
         self.table.clone()
     }
 
+    /// Whether all conditions hold of a record.
     fn takes<R: RecordReader>(&self, reader: &R) -> bool {
-        self.when.iter().all(|(slot, condition)| {
-            let is_one = |text: &[u8]| {
-                condition.values.is_empty() || condition.values.iter().any(|value| value.as_bytes() == text)
-            };
-            match reader.value(*slot) {
-                Value::Absent | Value::Null => false,
-                Value::Bool(value) => is_one(if value { b"true" } else { b"false" }),
-                Value::Text(text) | Value::Number(text) | Value::Bytes(text) | Value::Nested(text) => is_one(text),
-            }
-        })
+        self.when.iter().all(|(slot, condition)| self.holds(condition, reader.value(*slot)))
+    }
+
+    fn holds(&self, condition: &Condition, value: Value<'_>) -> bool {
+        let text = match value {
+            Value::Absent | Value::Null => return false,
+            Value::Text(text) if self.rules.trim => text.trim_ascii(),
+            other => value::plain(other),
+        };
+        if condition.values.is_empty() {
+            // Any value will do; a blank is none.
+            return !matches!(value, Value::Text(_)) || !is_null(self.rules, text);
+        }
+        condition.values.iter().any(|wanted| wanted.as_bytes() == text)
     }
 
     /// Columns and encoding for COPY.
@@ -198,3 +214,6 @@ fn put_int8(value: i64, out: &mut BytesMut) {
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

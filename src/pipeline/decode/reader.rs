@@ -3,6 +3,7 @@
 //! A format is one file that implements [`RecordReader`] and one arm in `decode.rs`. Readers know bytes and fields;
 //! they know no table, no rule and no budget.
 
+pub use crate::domain::drift::Field;
 use crate::domain::record::{BadRecord, Position};
 
 use super::Failure;
@@ -35,15 +36,6 @@ pub enum Typing {
     Json,
     /// A schema in the object says what each field is: Parquet, Avro.
     Schema,
-}
-
-/// A field of an object that says which it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
-    /// Its name.
-    pub name: String,
-    /// Its type in the format's own words; empty where the format has none.
-    pub kind: String,
 }
 
 /// Which fields the records of an object have.

@@ -12,7 +12,7 @@ use crate::failpoint::{self, Point};
 use crate::store::copy::{CopyTarget, Load, LoadedCounts};
 use crate::store::error::StoreError;
 
-use super::super::decode::{self, Decoding, Piece, Target};
+use super::super::decode::{self, DecodeError, Decoding, Piece, Target};
 use super::super::fetch;
 use super::super::progress::Progress;
 use super::{
@@ -70,6 +70,8 @@ pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> 
     for (index, outcome) in prepared.into_iter().enumerate() {
         match outcome {
             Ok(member) => members.extend(member),
+            // Loaded alone, where columns can be added in between.
+            Err(LoadError::Decode(DecodeError::NewFields(_))) => {}
             Err(error) => failed.push((index, error)),
         }
     }

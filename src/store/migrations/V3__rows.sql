@@ -31,11 +31,20 @@ ALTER TABLE keyfall.objects
     -- Times it was loaded, undone, and loaded again.
     ADD COLUMN replays  integer NOT NULL DEFAULT 0;
 
-ALTER TABLE keyfall.feeds
-    -- The fields of the object loaded last, in their order: [{"name": ..., "kind": ...}].
-    ADD COLUMN fields   jsonb;
+-- The fields of a feed's objects, each set of them once, where the format names them.
+CREATE TABLE keyfall.layouts (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    feed        text NOT NULL,
+    digest      bigint NOT NULL,
+    -- In their order: [{"name": ..., "kind": ...}].
+    fields      jsonb NOT NULL,
+    -- The first object that had them.
+    object_id   bigint NOT NULL REFERENCES keyfall.objects (id),
+    found_at    timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (feed, digest)
+);
 
--- How the fields of one object differ from those of the one before it.
+-- How a layout differs from the one before it.
 CREATE TABLE keyfall.drift (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     feed        text NOT NULL,

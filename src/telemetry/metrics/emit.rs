@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use metrics::Label;
 
 use super::{
-    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DUPLICATES,
+    BUILD_INFO, CONFIG_RELOAD_SUCCESSFUL, CONFIG_RELOAD_TIMESTAMP, DECODED_BYTES, DISPOSALS, DRIFT, DUPLICATES,
     DisposalAction, DisposalOutcome, DuplicateOutcome, HTTP_REQUESTS, IN_FLIGHT_BYTES, LATE_OBJECTS, LATENCY, LATENESS,
     LEASE_EXPIRATIONS, LEASE_LOST, LEASES_IN_FLIGHT, LIST_CALLS, LOG_LINES_DROPPED, LOOKBACK, Metric, NOTIFICATIONS,
     NOTIFICATIONS_MISSED, NotificationOutcome, OBJECT_DURATION, OBJECTS, OBJECTS_DISCOVERED, OBJECTS_SKIPPED,
     ObjectOutcome, Outcome, POOL_CONNECTIONS, POOL_WAIT, PoolState, QUEUE_REQUESTS, QueueAction, QueueOutcome,
     READ_BYTES, ROWS, Reload, RowOutcome, STAGE_DURATION, Stage, WORKER_PANICS,
 };
+use crate::domain::drift::DriftKind;
 use crate::domain::feed::FeedName;
 use crate::domain::state::{Channel, SkipReason};
 
@@ -60,6 +61,11 @@ pub fn objects_skipped(feed: &FeedName, reason: SkipReason, n: u64) {
 /// An object had the bytes of another.
 pub fn duplicate(feed: &FeedName, outcome: DuplicateOutcome) {
     count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 1);
+}
+
+/// The fields of an object are others than before.
+pub fn drift(feed: &FeedName, kind: DriftKind) {
+    count(&DRIFT, [feed.as_str(), kind.as_str()], 1);
 }
 
 /// Rows of a committed object.
@@ -213,6 +219,9 @@ pub fn touch_feed(feed: &FeedName) {
     }
     for outcome in DuplicateOutcome::ALL {
         count(&DUPLICATES, [feed.as_str(), outcome.as_str()], 0);
+    }
+    for kind in DriftKind::ALL {
+        count(&DRIFT, [feed.as_str(), kind.as_str()], 0);
     }
     for outcome in RowOutcome::ALL {
         rows(feed, *outcome, 0);

@@ -1,6 +1,6 @@
 //! One column of one record: its value found, put to its rules and encoded.
 
-use std::borrow::Cow;
+use std::cell::Cell as Slot;
 
 use bytes::BytesMut;
 use jiff::tz::TimeZone;
@@ -11,6 +11,12 @@ use crate::store::catalog::Column;
 use crate::store::encode::{self, CellError};
 
 use super::super::reader::{RecordReader, Value};
+use super::rescue::Unclaimed;
+use super::rules::{Checks, Form, has_blank_nulls, is_null};
+use super::value::{Taking, plain};
+
+/// Bytes of scratch that a column keeps from record to record; more goes back after each.
+const KEPT: usize = 16 * 1024;
 
 /// Where a column's value comes from.
 #[derive(Debug)]
@@ -24,141 +30,183 @@ pub(super) enum Origin {
     /// The record's line.
     Line,
     /// All fields that nobody claimed, as JSON.
-    Rescue,
+    Rescue(Unclaimed),
 }
 
 /// One target column and what fills it.
 pub(super) struct Cell<'a> {
     pub(super) origin: Origin,
     pub(super) column: Column,
-    pub(super) rules: &'a Rules,
-    pub(super) zone: &'a TimeZone,
+    rules: &'a Rules,
+    zone: &'a TimeZone,
+    checks: Checks<'a>,
+    taking: Taking,
+    /// Whether a text that does not begin with a blank goes to the encoder as it stands.
+    is_plain: bool,
+    /// Where values are rewritten: kept, so that this costs no allocation for each record.
+    scratch: Slot<Vec<u8>>,
 }
 
-impl Cell<'_> {
-    #[inline]
-    pub(super) fn encode_binary<R: RecordReader>(&self, reader: &R, out: &mut BytesMut) -> Result<(), BadRecord> {
-        if let Origin::Slot(slot) = self.origin
-            && let Value::Text(text) = reader.value(slot)
-        {
-            // The common case, without a copy.
-            return match self.settled(text, reader)? {
-                None => {
-                    encode::put_null(out);
-                    Ok(())
-                }
-                Some(value) => self.put_binary(value, reader, out),
-            };
+impl<'a> Cell<'a> {
+    /// A column with its rules compiled; an error where a rule, the default or the constant does not fit its type.
+    pub(super) fn new(
+        origin: Origin,
+        column: Column,
+        (rules, taking): (&'a Rules, Taking),
+        zone: &'a TimeZone,
+    ) -> Result<Self, String> {
+        let checks = Checks::compile(rules, &column.kind, zone)?;
+        let taking = Taking { timed: checks.clock.is_some(), ..taking };
+        let is_plain = checks.is_trivial() && has_blank_nulls(rules) && taking.takes_texts(&column.kind);
+        let cell = Self { origin, column, rules, zone, checks, taking, is_plain, scratch: Slot::default() };
+        if let Some(default) = &rules.default {
+            cell.try_default(default).map_err(|error| format!("the default is no value of it: {}", error.reason))?;
         }
-        match self.other(reader)? {
-            None => {
-                encode::put_null(out);
-                Ok(())
-            }
-            Some(value) => self.put_binary(&value, reader, out),
-        }
+        Ok(cell)
+    }
+
+    /// Whether the same text can stand in every row.
+    pub(super) fn try_constant(&self, text: &str) -> Result<(), CellError> {
+        self.settle(Value::Text(text.as_bytes()), self.taking.texts(), (self.form(), &mut BytesMut::new()))
+    }
+
+    /// Whether a default is a value, NULL aside.
+    fn try_default(&self, text: &str) -> Result<(), CellError> {
+        let value = Value::Text(text.as_bytes());
+        self.put(value, self.taking.texts(), &mut Vec::new(), (self.form(), &mut BytesMut::new()))
+    }
+
+    /// The form in which this column alone would go.
+    fn form(&self) -> Form {
+        if self.column.kind.is_binary() { Form::Binary } else { Form::Text }
     }
 
     #[inline]
-    fn put_binary<R: RecordReader>(&self, value: &[u8], reader: &R, out: &mut BytesMut) -> Result<(), BadRecord> {
-        encode::encode_cell(&self.column.kind, value, self.zone, out).map_err(|error| self.blame(reader, error))
+    pub(super) fn encode_binary<R: RecordReader>(&self, reader: &R, out: &mut BytesMut) -> Result<(), BadRecord> {
+        // The common case, for every cell of a large file: no rule, no copy. Blanks alone may mean NULL.
+        if self.is_plain
+            && let Origin::Slot(slot) = self.origin
+            && let Value::Text(text) = reader.value(slot)
+            && text.first().is_some_and(|byte| *byte > b' ')
+        {
+            return encode::encode_cell(&self.column.kind, text, self.zone, out)
+                .map_err(|error| self.blame(reader, error));
+        }
+        self.encode(reader, Form::Binary, out).map_err(|error| self.blame(reader, error))
     }
 
     pub(super) fn encode_text<R: RecordReader>(&self, reader: &R, out: &mut BytesMut) -> Result<(), BadRecord> {
-        let value = match &self.origin {
-            Origin::Slot(slot) => match reader.value(*slot) {
-                Value::Text(text) => self.settled(text, reader)?.map(Cow::Borrowed),
-                _ => self.other(reader)?,
+        self.encode(reader, Form::Text, out).map_err(|error| self.blame(reader, error))
+    }
+
+    fn encode<R: RecordReader>(&self, reader: &R, form: Form, out: &mut BytesMut) -> Result<(), CellError> {
+        let texts = self.taking.texts();
+        let of_record = |number: u64| number.to_string();
+        match &self.origin {
+            Origin::Slot(slot) => self.settle(reader.value(*slot), self.taking, (form, out)),
+            Origin::Fixed(Some(text)) => self.settle(Value::Text(text), texts, (form, out)),
+            Origin::Fixed(None) => self.settle(Value::Null, texts, (form, out)),
+            Origin::Number => self.settle(Value::Text(of_record(reader.number()).as_bytes()), texts, (form, out)),
+            Origin::Line => match reader.position().line {
+                0 => self.settle(Value::Null, texts, (form, out)),
+                line => self.settle(Value::Text(of_record(line).as_bytes()), texts, (form, out)),
             },
-            _ => self.other(reader)?,
+            Origin::Rescue(unclaimed) => self.with_scratch(|scratch| {
+                unclaimed.rescue(reader, self.rules, scratch)?;
+                match (scratch.is_empty(), self.column.nullable) {
+                    (true, true) => {
+                        put_null(form, out);
+                        Ok(())
+                    }
+                    (true, false) => self.checks.encode(&self.column.kind, b"{}", self.zone, (form, out)),
+                    (false, _) => self.checks.encode(&self.column.kind, scratch, self.zone, (form, out)),
+                }
+            }),
+        }
+    }
+
+    /// A value after trim, NULL, default and required.
+    fn settle(&self, value: Value<'_>, taking: Taking, (form, out): (Form, &mut BytesMut)) -> Result<(), CellError> {
+        let value = match value {
+            Value::Text(text) if self.rules.trim => Value::Text(text.trim_ascii()),
+            other => other,
         };
-        match value {
-            None => {
-                encode::put_text_null(out);
-                Ok(())
-            }
-            Some(value) => encode::encode_text_cell(&self.column.kind, &value, self.zone, out)
-                .map_err(|error| self.blame(reader, error)),
+        let is_null = match value {
+            Value::Absent | Value::Null => true,
+            Value::Text(_) | Value::Number(_) | Value::Bool(_) => is_null(self.rules, plain(value)),
+            Value::Bytes(_) | Value::Nested(_) => false,
+        };
+        if !is_null {
+            return self.with_scratch(|scratch| self.put(value, taking, scratch, (form, out)));
         }
-    }
-
-    /// A text after the rules; `None` for NULL. Runs for every cell, so whatever is rare stands elsewhere.
-    #[inline]
-    fn settled<'r, R: RecordReader>(&'r self, text: &'r [u8], reader: &R) -> Result<Option<&'r [u8]>, BadRecord> {
-        let text = if self.rules.trim { text.trim_ascii() } else { text };
-        if self.rules.null.iter().any(|spelling| spelling.as_bytes() == text) {
-            return self.null(reader);
-        }
-        Ok(Some(text))
-    }
-
-    /// What NULL becomes in this column.
-    #[cold]
-    fn null<R: RecordReader>(&self, reader: &R) -> Result<Option<&[u8]>, BadRecord> {
         if let Some(default) = &self.rules.default {
-            return Ok(Some(default.as_bytes()));
+            let default = Value::Text(default.as_bytes());
+            return self.with_scratch(|scratch| self.put(default, taking.texts(), scratch, (form, out)));
         }
-        let reason = match (self.rules.required, self.column.nullable) {
-            (false, true) => return Ok(None),
+        if !self.rules.required && self.column.nullable {
+            put_null(form, out);
+            return Ok(());
+        }
+        Err(self.missing())
+    }
+
+    #[cold]
+    fn missing(&self) -> CellError {
+        let reason = match (self.rules.required, self.column.has_default) {
             (true, _) => "the value is blank (NULL) and the feed requires one",
             (false, false) => "the value is blank (NULL) but the column is NOT NULL",
+            (false, true) => {
+                "the value is blank (NULL) but the column is NOT NULL; its default fills it only if no field is mapped to it"
+            }
         };
-        Err(self.bad(reader, "E-ROW-NULL", reason))
+        CellError { code: "E-ROW-NULL", reason: reason.into() }
     }
 
-    /// A value that is no text of a field.
-    fn other<'r, R: RecordReader>(&'r self, reader: &'r R) -> Result<Option<Cow<'r, [u8]>>, BadRecord> {
-        let value = match &self.origin {
-            Origin::Fixed(Some(text)) => Value::Text(text),
-            Origin::Fixed(None) => Value::Null,
-            Origin::Number => return Ok(Some(reader.number().to_string().into_bytes().into())),
-            Origin::Line => match reader.position().line {
-                0 => Value::Null,
-                line => return Ok(Some(line.to_string().into_bytes().into())),
-            },
-            Origin::Rescue => return Ok(rescued(reader).map(Cow::Owned)),
-            Origin::Slot(slot) => reader.value(*slot),
-        };
-        let text = match value {
-            Value::Absent | Value::Null => return Ok(self.null(reader)?.map(Cow::Borrowed)),
-            Value::Bool(true) => b"true".as_slice(),
-            Value::Bool(false) => b"false".as_slice(),
-            Value::Text(text) | Value::Number(text) | Value::Bytes(text) | Value::Nested(text) => text,
-        };
-        Ok(self.settled(text, reader)?.map(Cow::Borrowed))
-    }
-
-    fn blame<R: RecordReader>(&self, reader: &R, error: CellError) -> BadRecord {
-        // Some reasons name the type already.
-        let reason = if error.reason.ends_with(&self.column.type_name) {
-            error.reason.into_owned()
+    /// A value through all other rules to the encoder.
+    fn put(
+        &self,
+        value: Value<'_>,
+        taking: Taking,
+        scratch: &mut Vec<u8>,
+        (form, out): (Form, &mut BytesMut),
+    ) -> Result<(), CellError> {
+        let kind = &self.column.kind;
+        taking.admit(&value, kind)?;
+        self.checks.look(plain(value))?;
+        let text = if let Some(clock) = &self.checks.clock {
+            clock.to_iso(plain(value), scratch)?;
+            scratch.as_slice()
         } else {
-            format!("{} ({})", error.reason, self.column.type_name)
+            taking.convert(value, kind, scratch)?
         };
-        self.bad(reader, error.code, reason)
+        self.checks.encode(kind, self.checks.whole(text), self.zone, (form, out))
     }
 
-    fn bad<R: RecordReader>(&self, reader: &R, code: &'static str, reason: impl Into<String>) -> BadRecord {
+    /// Lends the scratch, empty; one that grew large is not kept.
+    fn with_scratch(&self, work: impl FnOnce(&mut Vec<u8>) -> Result<(), CellError>) -> Result<(), CellError> {
+        let mut scratch = self.scratch.take();
+        scratch.clear();
+        let outcome = work(&mut scratch);
+        if scratch.capacity() <= KEPT {
+            self.scratch.set(scratch);
+        }
+        outcome
+    }
+
+    #[cold]
+    fn blame<R: RecordReader>(&self, reader: &R, error: CellError) -> BadRecord {
+        // Rules speak for themselves, and some reasons name the type already.
+        let is_whole = !error.code.starts_with("E-CELL-") || error.reason.ends_with(&self.column.type_name);
+        let reason =
+            if is_whole { error.reason.into_owned() } else { format!("{} ({})", error.reason, self.column.type_name) };
         let column = Some(self.column.name.clone());
-        BadRecord { position: reader.position(), column, code, reason: reason.into() }
+        BadRecord { position: reader.position(), column, code: error.code, reason }
     }
 }
 
-/// The fields nobody claimed, as one JSON object; `None` where there are none.
-fn rescued<R: RecordReader>(reader: &R) -> Option<Vec<u8>> {
-    let mut fields = serde_json::Map::new();
-    reader.unclaimed(&mut |name, value| {
-        let text = |bytes: &[u8]| serde_json::Value::String(String::from_utf8_lossy(bytes).into_owned());
-        let value = match value {
-            Value::Absent => return,
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(value) => value.into(),
-            Value::Text(bytes) | Value::Bytes(bytes) => text(bytes),
-            Value::Number(bytes) | Value::Nested(bytes) => {
-                serde_json::from_slice(bytes).unwrap_or_else(|_no_json| text(bytes))
-            }
-        };
-        fields.insert(name.to_owned(), value);
-    });
-    (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string().into_bytes())
+fn put_null(form: Form, out: &mut BytesMut) {
+    match form {
+        Form::Binary => encode::put_null(out),
+        Form::Text => encode::put_text_null(out),
+    }
 }

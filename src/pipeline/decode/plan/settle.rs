@@ -2,15 +2,18 @@
 
 use std::borrow::Cow;
 
-use crate::config::feed::{ColumnMap, Feed, Format, Mapping, Meta, NameMatch, Route, Rules, Source, Unknown};
+use crate::config::feed::{ColumnMap, Feed, FieldPath, Format, Mapping, Meta, NameMatch, Route, Source, Unknown};
 use crate::domain::record::BadRecord;
 use crate::store::catalog::{Column, Provenance, Shape};
 use crate::store::copy::CopyFormat;
+use crate::store::widen::NewColumn;
 
 use super::super::reader::{Field, RecordReader, Schema, Value};
 use super::super::{DecodeError, Decoding, shown};
 use super::Plan;
 use super::cell::{Cell, Origin};
+use super::fit;
+use super::rescue::Unclaimed;
 
 /// Settles one route.
 pub(super) fn route<'a, R: RecordReader>(
@@ -24,20 +27,17 @@ pub(super) fn route<'a, R: RecordReader>(
     let shape = &target.shape;
     let scope = Scope { decoding, mapping: &route.mapping, shape, schema };
     let mut cells = if route.mapping.columns.is_empty() { scope.by_name(reader)? } else { scope.by_map(reader)? };
-    scope.refuse_unfilled(&cells)?;
     if route.mapping.unknown == Unknown::Rescue {
-        let column = scope.column(&route.mapping.rescue_column)?;
-        cells.push(scope.cell(Origin::Rescue, column, &route.mapping.rules));
+        cells.push(scope.rescue::<R>(&cells)?);
     }
+    scope.refuse_unfilled(&cells)?;
     let mut when = Vec::with_capacity(route.when.len());
     for condition in &route.when {
         let path = &condition.field;
-        match scope.claim(reader, &path.text, &path.steps)? {
-            Some(slot) => when.push((slot, condition)),
-            None => {
-                return Err(scope.misfit(format!("route condition {:?} names a field that is not there", path.text)));
-            }
-        }
+        let slot = scope.claim(reader, path)?.ok_or_else(|| {
+            scope.misfit(format!("a route's condition names field {:?}, which {}", path.text, scope.what_there_is()))
+        })?;
+        when.push((slot, condition));
     }
     let binary = cells.iter().all(|cell| cell.column.kind.is_binary());
     let (object_id, record_no) =
@@ -47,6 +47,7 @@ pub(super) fn route<'a, R: RecordReader>(
         number,
         table: route.table.to_string(),
         when,
+        rules: &route.mapping.rules,
         cells,
         format: if binary { CopyFormat::Binary } else { CopyFormat::Text },
         object_id: object_id.then_some(decoding.object.id),
@@ -68,26 +69,23 @@ struct Scope<'s, 'a> {
 impl<'a> Scope<'_, 'a> {
     /// Without a mapping: fields are called like columns, or stand in their order.
     fn by_name<R: RecordReader>(&self, reader: &mut R) -> Result<Vec<Cell<'a>>, DecodeError> {
-        let rules = &self.mapping.rules;
-        let mut cells = Vec::new();
-        match self.schema {
-            Schema::Positions(fields) => {
-                for (slot, column) in in_table_order(self.shape, *fields)?.into_iter().enumerate() {
-                    cells.push(self.cell(Origin::Slot(slot), column, rules));
-                }
-                return Ok(cells);
+        let mut cells: Vec<Cell<'a>> = Vec::new();
+        if let Schema::Positions(fields) = self.schema {
+            for (slot, column) in in_table_order(self.shape, *fields, self.rescue_column())?.into_iter().enumerate() {
+                cells.push(self.plain_cell::<R>(Origin::Slot(slot), column)?);
             }
-            Schema::Named(_) | Schema::Open => {}
+            return Ok(cells);
         }
-        for column in &self.shape.columns {
-            if let Some(slot) = self.claim(reader, &column.name, std::slice::from_ref(&column.name))? {
-                let is_taken = |cell: &&Cell<'_>| matches!(cell.origin, Origin::Slot(taken) if taken == slot);
-                if let Some(other) = cells.iter().find(is_taken) {
-                    let (one, other) = (&column.name, &other.column.name);
-                    return Err(self.misfit(format!("one field may be meant for {other:?} and for {one:?}: map it")));
-                }
-                cells.push(self.cell(Origin::Slot(slot), column.clone(), rules));
+        let rescue = self.rescue_column();
+        for column in self.shape.columns.iter().filter(|column| Some(column.name.as_str()) != rescue) {
+            let path = FieldPath { text: column.name.clone(), steps: vec![column.name.clone()] };
+            let Some(slot) = self.claim(reader, &path)? else { continue };
+            let taken = cells.iter().find(|cell| matches!(cell.origin, Origin::Slot(other) if other == slot));
+            if let Some(other) = taken {
+                let (one, two) = (&other.column.name, &column.name);
+                return Err(self.misfit(format!("columns {one:?} and {two:?} take the same field; map them")));
             }
+            cells.push(self.plain_cell::<R>(Origin::Slot(slot), column.clone())?);
         }
         if cells.is_empty() {
             let table = &self.shape.table;
@@ -102,21 +100,23 @@ impl<'a> Scope<'_, 'a> {
     }
 
     fn by_map<R: RecordReader>(&self, reader: &mut R) -> Result<Vec<Cell<'a>>, DecodeError> {
-        let mut cells = Vec::with_capacity(self.mapping.columns.len());
-        for map in &self.mapping.columns {
+        let maps = &self.mapping.columns;
+        let mut cells = Vec::with_capacity(maps.len());
+        for (index, map) in maps.iter().enumerate() {
+            let told = |detail: String| self.unfit(&map.column, &detail);
+            if let Some(detail) = fit::named_twice(maps.get(..index).unwrap_or_default(), map) {
+                return Err(told(detail));
+            }
             let column = self.column(&map.column)?;
             let origin = self.origin(map, reader)?;
-            cells.push(self.cell(origin, column, &map.rules));
+            cells.push(fit::cell(self.decoding.feed, self.mapping, map, (column, origin), R::TYPING).map_err(told)?);
         }
         if let Schema::Positions(fields) = self.schema {
-            let last = |map: &ColumnMap| match map.source {
-                Source::Position(position) => position,
-                Source::Field(_) | Source::Constant(_) | Source::Meta(_) => 0,
-            };
-            let needed = self.mapping.columns.iter().map(last).max().unwrap_or(0);
+            let needed = last_position(self.mapping);
             let fits = match self.mapping.unknown {
-                Unknown::Quarantine => *fields == needed,
-                Unknown::Ignore | Unknown::Reject | Unknown::Add | Unknown::Rescue => *fields >= needed,
+                // A field without name can get no column.
+                Unknown::Quarantine | Unknown::Add => *fields == needed,
+                Unknown::Ignore | Unknown::Reject | Unknown::Rescue => *fields >= needed,
             };
             if !fits {
                 return Err(DecodeError::Header(format!(
@@ -129,67 +129,76 @@ impl<'a> Scope<'_, 'a> {
     }
 
     fn origin<R: RecordReader>(&self, map: &ColumnMap, reader: &mut R) -> Result<Origin, DecodeError> {
-        Ok(match &map.source {
-            Source::Position(position) => Origin::Slot(position.saturating_sub(1)),
-            Source::Constant(text) => Origin::Fixed(Some(text.clone().into_bytes())),
-            Source::Meta(Meta::RecordNumber) => Origin::Number,
-            Source::Meta(Meta::RecordLine) => Origin::Line,
-            Source::Meta(meta) => Origin::Fixed(known_of_object(self.decoding, meta)),
-            Source::Field(paths) => {
-                let mut found = None;
-                for path in paths {
-                    found = self.claim(reader, &path.text, &path.steps)?;
-                    if found.is_some() {
-                        break;
-                    }
-                }
-                match found {
-                    Some(slot) => Origin::Slot(slot),
-                    // Its default is what every record gets.
-                    None if map.rules.default.is_some() => Origin::Fixed(None),
-                    None => {
-                        let name = paths.first().map_or("", |path| path.text.as_str());
-                        return Err(self.misfit(format!(
-                            "column {:?} takes field {name:?}, which {}",
-                            map.column,
-                            self.what_there_is()
-                        )));
-                    }
-                }
+        let paths = match &map.source {
+            Source::Position(position) => return Ok(Origin::Slot(position.saturating_sub(1))),
+            Source::Constant(text) => return Ok(Origin::Fixed(Some(text.clone().into_bytes()))),
+            Source::Meta(Meta::RecordNumber) => return Ok(Origin::Number),
+            Source::Meta(Meta::RecordLine) => return Ok(Origin::Line),
+            Source::Meta(meta) => return Ok(Origin::Fixed(known_of_object(self.decoding, meta))),
+            Source::Field(paths) => paths,
+        };
+        for path in paths {
+            if let Some(slot) = self.claim(reader, path)? {
+                return Ok(Origin::Slot(slot));
             }
-        })
+        }
+        if map.rules.default.is_some() {
+            // Its default is what every record gets.
+            return Ok(Origin::Fixed(None));
+        }
+        let names: Vec<String> = paths.iter().map(|path| format!("{:?}", path.text)).collect();
+        Err(self.misfit(format!(
+            "column {:?} takes field {}, which {}",
+            map.column,
+            names.join(" or "),
+            self.what_there_is()
+        )))
     }
 
-    /// A field by its name, or by one that means the same where the feed says so. Two that mean the same are an
-    /// error: which of them is meant cannot be guessed.
-    fn claim<R: RecordReader>(
-        &self,
-        reader: &mut R,
-        text: &str,
-        steps: &[String],
-    ) -> Result<Option<usize>, DecodeError> {
-        if let Some(slot) = reader.claim(text, steps) {
-            return Ok(Some(slot));
-        }
-        let Schema::Named(fields) = self.schema else { return Ok(None) };
+    /// A field by its name, or by the one that means the same where the feed says so.
+    fn claim<R: RecordReader>(&self, reader: &mut R, path: &FieldPath) -> Result<Option<usize>, DecodeError> {
+        let Schema::Named(fields) = self.schema else { return Ok(reader.claim(&path.text, &path.steps)) };
         if self.mapping.names == NameMatch::Exact {
-            return Ok(None);
+            return Ok(reader.claim(&path.text, &path.steps));
         }
-        let wanted = normalized(text);
+        let wanted = normalized(&path.text);
         let mut alike = fields.iter().map(|field| &field.name).filter(|name| normalized(name) == wanted);
         match (alike.next(), alike.next()) {
-            (Some(one), Some(other)) => Err(self.misfit(format!(
-                "{text:?} may be {} or {}: take one of them out, or set header_match = \"exact\"",
-                shown(one),
-                shown(other)
-            ))),
+            (None, _) => Ok(reader.claim(&path.text, &path.steps)),
             (Some(name), None) => Ok(reader.claim(name, std::slice::from_ref(name))),
-            (None, _) => Ok(None),
+            (Some(one), Some(two)) => Err(self.misfit(format!(
+                "fields {} and {} both mean {:?} (header_match = \"normalized\"); rename one, or match exactly",
+                shown(one),
+                shown(two),
+                path.text
+            ))),
         }
     }
 
-    fn cell(&self, origin: Origin, column: Column, rules: &'a Rules) -> Cell<'a> {
-        Cell { origin, column, rules, zone: &self.mapping.timezone }
+    /// A column under the rules for all of them.
+    fn plain_cell<R: RecordReader>(&self, origin: Origin, column: Column) -> Result<Cell<'a>, DecodeError> {
+        let taking = fit::taking(self.decoding.feed, R::TYPING);
+        let name = column.name.clone();
+        Cell::new(origin, column, (&self.mapping.rules, taking), &self.mapping.timezone)
+            .map_err(|detail| self.unfit(&name, &detail))
+    }
+
+    /// The column for fields that nobody claimed.
+    fn rescue<R: RecordReader>(&self, cells: &[Cell<'_>]) -> Result<Cell<'a>, DecodeError> {
+        let column =
+            fit::rescue(self.mapping, self.shape).map_err(|detail| self.unfit(&self.mapping.rescue_column, &detail))?;
+        let unclaimed = match self.schema {
+            Schema::Named(_) | Schema::Open => Unclaimed::Named,
+            Schema::Positions(fields) => Unclaimed::positions(*fields, 0, |slot| {
+                cells.iter().any(|cell| matches!(cell.origin, Origin::Slot(other) if other == slot))
+            }),
+        };
+        self.plain_cell::<R>(Origin::Rescue(unclaimed), column.clone())
+    }
+
+    /// Its name, where there is one: no field is looked for under it.
+    fn rescue_column(&self) -> Option<&'a str> {
+        (self.mapping.unknown == Unknown::Rescue).then_some(self.mapping.rescue_column.as_str())
     }
 
     fn column(&self, name: &str) -> Result<Column, DecodeError> {
@@ -199,11 +208,16 @@ impl<'a> Scope<'_, 'a> {
         })
     }
 
+    /// Columns that must have a value and get none from anywhere.
     fn refuse_unfilled(&self, cells: &[Cell<'_>]) -> Result<(), DecodeError> {
-        let filled = |column: &Column| cells.iter().any(|cell| cell.column.name == column.name);
-        let is_missing = |column: &&Column| !column.nullable && !column.has_default && !filled(column);
+        let is_required = self.mapping.columns.is_empty() && self.mapping.rules.required;
+        let is_missing = |column: &&Column| {
+            let is_filled = cells.iter().any(|cell| cell.column.name == column.name);
+            !is_filled && !column.has_default && (is_required || !column.nullable)
+        };
         let Some(column) = self.shape.columns.iter().find(is_missing) else { return Ok(()) };
-        let told = format!("column {:?} is NOT NULL without a default and no field fills it", column.name);
+        let why = if column.nullable { "is required by the feed" } else { "is NOT NULL without a default" };
+        let told = format!("column {:?} {why} and no field fills it", column.name);
         // A header may forget a column; a mapping that does so never fits.
         if !self.mapping.columns.is_empty() {
             return Err(DecodeError::Target(told));
@@ -222,13 +236,30 @@ impl<'a> Scope<'_, 'a> {
         }
     }
 
+    /// The mapping does not fit the table: no object is to blame.
+    fn unfit(&self, column: &str, detail: &str) -> DecodeError {
+        DecodeError::Target(format!("column {column:?} of {}: {detail}", self.shape.table))
+    }
+
     fn what_there_is(&self) -> String {
-        match self.schema {
-            Schema::Named(fields) => format!("the header does not have; it has {}", listed(fields)),
-            Schema::Positions(fields) => format!("a file without header does not have; it has {}", counted(*fields)),
-            Schema::Open => "no record can have".to_owned(),
+        match (self.schema, self.decoding.feed.format) {
+            (Schema::Named(fields), Format::Csv) => format!("the header does not have; it has {}", listed(fields)),
+            (Schema::Named(fields), _) => format!("the object does not have; it has {}", listed(fields)),
+            (Schema::Positions(fields), _) => {
+                format!("a file without header does not have; it has {}", counted(*fields))
+            }
+            (Schema::Open, _) => "no record can have".to_owned(),
         }
     }
+}
+
+/// The last position that a mapping names.
+fn last_position(mapping: &Mapping) -> usize {
+    let position = |map: &ColumnMap| match map.source {
+        Source::Position(position) => position,
+        Source::Field(_) | Source::Constant(_) | Source::Meta(_) => 0,
+    };
+    mapping.columns.iter().map(position).max().unwrap_or(0)
 }
 
 /// What the feed knows of an object before it is read.
@@ -250,45 +281,78 @@ fn known_of_object(decoding: Decoding<'_>, meta: &Meta) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
-/// Fields that nobody claimed, where the object says which it has; answers whether each record must be looked at.
-pub(super) fn unknown<R: RecordReader>(feed: &Feed, schema: &Schema, reader: &R) -> Result<bool, DecodeError> {
+/// Fields that nobody claimed, where the object says which it has; answers where each record must be looked at.
+pub(super) fn unknown<R: RecordReader>(
+    feed: &Feed,
+    schema: &Schema,
+    reader: &R,
+) -> Result<Option<Unclaimed>, DecodeError> {
     let policy = policy(feed);
     match schema {
-        // Their number was looked at when the mapping was settled.
-        Schema::Positions(_) => Ok(false),
-        Schema::Open => Ok(!matches!(policy, Unknown::Ignore | Unknown::Rescue)),
+        // Of other policies their number was looked at when the mapping was settled. A gap between positions is meant.
+        Schema::Positions(fields) => {
+            let mapped = feed.routes.iter().map(|route| &route.mapping);
+            let known = mapped.filter(|mapping| !mapping.columns.is_empty()).map(last_position).max();
+            let known = known.filter(|known| policy == Unknown::Reject && known < fields);
+            Ok(known.map(|known| Unclaimed::positions(*fields, known, |_slot| false)))
+        }
+        Schema::Open => Ok((!matches!(policy, Unknown::Ignore | Unknown::Rescue)).then_some(Unclaimed::Named)),
         Schema::Named(_) => {
             let mut names = Vec::new();
             reader.unclaimed(&mut |name, _| names.push(name.to_owned()));
             match (policy, names.first()) {
-                (_, None) | (Unknown::Ignore | Unknown::Rescue, _) => Ok(false),
-                (Unknown::Reject, Some(_)) => Ok(true),
-                (Unknown::Add, Some(_)) => Err(DecodeError::NewFields(names)),
+                (_, None) | (Unknown::Ignore | Unknown::Rescue, _) => Ok(None),
+                // A column is added once there is a value, which says its type.
+                (Unknown::Reject | Unknown::Add, Some(_)) => Ok(Some(Unclaimed::Named)),
                 (Unknown::Quarantine, Some(name)) => Err(refused(feed, name)),
             }
         }
     }
 }
 
-/// Fields of one record that nobody claimed.
-pub(super) fn unknown_in_record<R: RecordReader>(feed: &Feed, reader: &R) -> Result<Option<BadRecord>, DecodeError> {
-    let mut names = Vec::new();
-    reader.unclaimed(&mut |name, value| {
-        if !matches!(value, Value::Absent | Value::Null | Value::Text(b"")) {
-            names.push(name.to_owned());
-        }
+/// Fields of one record that have a value and that nobody claimed.
+pub(super) fn unknown_in_record<R: RecordReader>(
+    feed: &Feed,
+    watched: &Unclaimed,
+    reader: &R,
+) -> Result<Option<BadRecord>, DecodeError> {
+    let Some(mapping) = feed.routes.first().map(|route| &route.mapping) else { return Ok(None) };
+    let mut columns = Vec::new();
+    watched.visit(reader, &mapping.rules, &mut |name, value| {
+        let kind = match value {
+            Value::Absent | Value::Null => return,
+            Value::Text(_) => "text",
+            Value::Number(_) => "numeric",
+            Value::Bool(_) => "boolean",
+            Value::Bytes(_) => "bytea",
+            Value::Nested(_) => "jsonb",
+        };
+        columns.push(NewColumn { name: name.to_owned(), kind });
     });
-    let Some(name) = names.first() else { return Ok(None) };
-    match policy(feed) {
+    let Some(NewColumn { name, .. }) = columns.first() else { return Ok(None) };
+    match mapping.unknown {
         Unknown::Ignore | Unknown::Rescue => Ok(None),
         Unknown::Quarantine => Err(refused(feed, name)),
-        Unknown::Add => Err(DecodeError::NewFields(names)),
+        Unknown::Add => Err(unless_unusable(columns)),
         Unknown::Reject => Ok(Some(BadRecord {
             position: reader.position(),
             column: None,
             code: "E-ROW-UNKNOWN",
             reason: format!("field {} has no column", shown(name)),
         })),
+    }
+}
+
+/// No identifier of the server may be cut: two fields would become one column.
+fn unless_unusable(columns: Vec<NewColumn>) -> DecodeError {
+    const LONGEST: usize = 63;
+    let is_usable = |name: &str| !name.is_empty() && name.len() <= LONGEST && !name.contains('\0');
+    match columns.iter().find(|column| !is_usable(&column.name)) {
+        None => DecodeError::NewFields(columns),
+        Some(column) => {
+            let name = shown(&column.name);
+            DecodeError::Schema(format!("field {name} cannot be a column: names have 1 to {LONGEST} bytes; map it"))
+        }
     }
 }
 
@@ -324,10 +388,12 @@ fn counted(fields: usize) -> String {
 }
 
 /// Columns for a file with neither header nor mapping: all of them, or all that the server does not fill itself.
-fn in_table_order(shape: &Shape, fields: usize) -> Result<Vec<Column>, DecodeError> {
-    let plain: Vec<Column> = shape.columns.iter().filter(|column| !column.has_default).cloned().collect();
-    if shape.columns.len() == fields {
-        Ok(shape.columns.clone())
+fn in_table_order(shape: &Shape, fields: usize, rescue: Option<&str>) -> Result<Vec<Column>, DecodeError> {
+    let all = shape.columns.iter().filter(|column| Some(column.name.as_str()) != rescue);
+    let (all, plain): (Vec<Column>, Vec<Column>) =
+        (all.clone().cloned().collect(), all.filter(|column| !column.has_default).cloned().collect());
+    if all.len() == fields {
+        Ok(all)
     } else if plain.len() == fields {
         Ok(plain)
     } else {
@@ -336,7 +402,7 @@ fn in_table_order(shape: &Shape, fields: usize) -> Result<Vec<Column>, DecodeErr
              delimiter wrong?",
             counted(fields),
             shape.table,
-            shape.columns.len()
+            all.len()
         )))
     }
 }
