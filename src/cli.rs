@@ -7,11 +7,13 @@
 mod arguments;
 mod check;
 mod config;
+mod confirm;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod exit;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod feed;
 mod health;
 mod manual;
 mod migrate;
@@ -20,11 +22,14 @@ pub mod output;
 mod pause;
 mod plan;
 mod reconcile;
+mod rejections;
+mod repair;
 mod revise;
 mod run;
 mod session;
 mod status;
 mod sweep;
+mod trial;
 mod watch;
 mod window;
 
@@ -82,10 +87,14 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Objects(args) => objects::objects(&session, &args),
         Command::Retry(args) => revise::retry(&session, &args),
         Command::Skip(args) => revise::skip(&session, &args),
+        Command::Undo(args) => repair::undo(&session, &args),
+        Command::Replay(args) => repair::replay(&session, &args),
+        Command::Rejections(args) => rejections::rejections(&session, args.command),
         Command::Pause(args) => pause::pause(&session, &args),
         Command::Resume(args) => pause::resume(&session, &args),
         Command::Sweep(args) => sweep::sweep(&session, &args),
         Command::Reconcile(args) => reconcile::reconcile(&session, &args),
+        Command::Feed(args) => feed::feed(&session, &args),
         Command::Migrate => migrate::migrate(&session),
         Command::Config(args) => config::config(&session, &args),
         Command::Health(args) => health::health(&session, &args),

@@ -174,6 +174,7 @@ impl Engine {
                 feed: Arc::clone(feed),
                 layouts: Arc::default(),
                 patience: config.s3.read_timeout,
+                purpose: load::Purpose::Load,
             },
             ledger: self.ledger.clone(),
             held: shared.held.clone(),

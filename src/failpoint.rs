@@ -62,8 +62,13 @@ points! {
     FetchOpened "fetch.opened" fails "a GET was answered, nothing of the body is read";
     CopyBegun "copy.begun" fails "the load transaction is open, its leases were checked";
     ReplaceDeleted "replace.deleted" fails "the rows of an older version are deleted, none of the newer is sent";
+    ReplaceEmptied "replace.emptied" fails "all rows of a table are deleted, none of those that replace them is sent";
     CopyFrame "copy.frame" fails "a frame is about to be sent to COPY";
     CopyFinished "copy.finished" fails "COPY has ended in order, the ledger is not touched";
+    StageFilled "stage.filled" fails "all rows lie in a stage, none is in its table";
+    StageMerged "stage.merged" fails "the rows of a stage are in their table, the ledger is not touched";
+    IsolateWindow "isolate.window" fails "a window of staged rows is in its table, more may follow";
+    IsolateRefused "isolate.refused" fails "a refused row was found, its rejection is not written";
     ReplaceSuperseded "replace.superseded" fails "an older version is superseded, the newer is not loaded yet";
     CommitFenced "commit.fenced" fails "the fence has changed the ledger, COMMIT is not sent";
     CommitCommitted "commit.committed" fails "COMMIT was answered, nobody has looked";
@@ -75,6 +80,10 @@ points! {
     DisposeArchived "dispose.archived" fails "the whole batch lies in the archive";
     DisposeDeleted "dispose.deleted" fails "the originals of the batch are deleted, the ledger does not know";
     DisposeMarked "dispose.marked" fails "the disposals have been written down";
+    RepairDeleted "repair.deleted" fails "the rows of a loaded object are deleted, the ledger does not know";
+    RepairMarked "repair.marked" fails "a repair has changed the ledger, COMMIT is not sent";
+    RepairCommitted "repair.committed" fails "the COMMIT of a repair was answered, nobody has looked";
+    RepairCopied "repair.copied" fails "rejected records are copied, the ledger still has them as rejected";
     ShutdownBegun "shutdown.begun" passes "a signal was taken, nothing is stopped yet";
     ShutdownReleased "shutdown.released" passes "a load was rolled back by the shutdown and its lease given back";
     ReloadApplied "reload.applied" passes "a new configuration runs, the old one is not drained";

@@ -17,6 +17,7 @@ pub mod json;
 pub mod notification;
 pub mod object_key;
 pub mod pattern;
+pub mod rules;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tpchgen::csv::LineItemCsv;
 use tpchgen::generators::LineItemGenerator;
 
+use crate::formats;
 use crate::s3::PREFIX;
 
 /// Objects of the part `many`.
@@ -29,6 +30,8 @@ pub(crate) struct Files {
     pub(crate) gzip: PathBuf,
     /// zstd of the whole.
     pub(crate) zstd: PathBuf,
+    /// The whole as JSON lines, Parquet and Avro; made only where asked for.
+    pub(crate) formats: Option<[PathBuf; 3]>,
     /// Rows in the whole.
     pub(crate) rows: u64,
     /// Bytes of the whole.
@@ -37,7 +40,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// Finds or makes the files of one scale factor.
-    pub(crate) fn of(sf: f64) -> anyhow::Result<Self> {
+    pub(crate) fn of(sf: f64, with_formats: bool) -> anyhow::Result<Self> {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lineitem-{sf}"));
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
         let pieces: Vec<PathBuf> = (1..=PIECES).map(|part| directory.join(format!("{part}.csv"))).collect();
@@ -59,10 +62,19 @@ impl Files {
         let (gzip, zstd) = (directory.join("whole.csv.gz"), directory.join("whole.csv.zst"));
         compress(Compression::Gzip, &whole, &gzip)?;
         compress(Compression::Zstd, &whole, &zstd)?;
+        let formats = if with_formats { Some(in_formats(&directory, &whole)?) } else { None };
         let rows = lines(&whole)?;
         let bytes = fs::metadata(&whole)?.len();
-        Ok(Self { whole, pieces, gzip, zstd, rows, bytes })
+        Ok(Self { whole, pieces, gzip, zstd, formats, rows, bytes })
     }
+}
+
+fn in_formats(directory: &Path, whole: &Path) -> anyhow::Result<[PathBuf; 3]> {
+    let [jsonl, parquet, avro] = ["jsonl", "parquet", "avro"].map(|format| directory.join(format!("whole.{format}")));
+    make(&jsonl, |out| formats::jsonl(whole, out))?;
+    make(&parquet, |out| formats::parquet(whole, out))?;
+    make(&avro, |out| formats::avro(whole, out))?;
+    Ok([jsonl, parquet, avro])
 }
 
 /// Makes a file under another name first, so that a broken run leaves none that is cut short.

@@ -24,8 +24,7 @@ pub(crate) const TABLE: &str = "CREATE TABLE lineitem (
 const FEED: &str = r#"
     prefix = "in/"
     table = "lineitem"
-    [feeds.bench.csv]
-    header = false"#;
+    csv.header = false"#;
 
 /// Who takes part in a round.
 struct Contender<'a> {
@@ -33,13 +32,14 @@ struct Contender<'a> {
     target: Target,
     files: Vec<&'a Path>,
     workers: usize,
+    format: &'static str,
     /// Cost of each round, and seconds between discovery and commit as the ledger has them.
     runs: Vec<(Cost, f64)>,
 }
 
 /// Measures what is wanted of the parts on lineitem.
 pub(crate) fn run(lab: &Lab, arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
-    let files = Files::of(arguments.sf)?;
+    let files = Files::of(arguments.sf, arguments.parts.contains(&Part::Formats))?;
     lab.sql(&["DROP TABLE IF EXISTS lineitem", TABLE])?;
     let binary = lab.path("lineitem.bin");
     prepare_binary(lab, &files, &binary)?;
@@ -82,7 +82,7 @@ fn contenders<'a>(files: &'a Files, arguments: &Arguments) -> Vec<Contender<'a>>
     let wanted = |part| arguments.parts.contains(&part);
     let mut contenders = Vec::new();
     let mut add = |name: &str, target, files: Vec<&'a Path>, workers| {
-        contenders.push(Contender { name: name.to_owned(), target, files, workers, runs: Vec::new() });
+        contenders.push(Contender { name: name.to_owned(), target, files, workers, format: "csv", runs: Vec::new() });
     };
     if wanted(Part::One) || wanted(Part::Peers) {
         add("one CSV object", Target::AtMost(0.72), vec![&files.whole], 8);
@@ -100,6 +100,15 @@ fn contenders<'a>(files: &'a Files, arguments: &Arguments) -> Vec<Contender<'a>>
     if wanted(Part::Zstd) {
         add("one zstd object", Target::AtMost(0.75), vec![&files.zstd], 1);
     }
+    let formats = ["jsonl", "parquet", "avro"].into_iter().zip(files.formats.iter().flatten());
+    contenders.extend(formats.map(|(format, file)| Contender {
+        name: format!("one {format} object"),
+        target: Target::None,
+        files: vec![file],
+        workers: 1,
+        format,
+        runs: Vec::new(),
+    }));
     contenders
 }
 
@@ -120,7 +129,8 @@ fn copy(lab: &Lab, file: &Path, format: &str, rows: u64) -> anyhow::Result<Cost>
 fn load(lab: &Lab, contender: &Contender<'_>, rows: u64) -> anyhow::Result<(Cost, f64)> {
     let keys: Vec<String> = (1..=contender.files.len()).map(|n| format!("{PREFIX}{n}.csv")).collect();
     let server = Server::with_files(keys.iter().map(String::as_str).zip(contender.files.iter().copied()))?;
-    let config = lab.config(&server, contender.workers, FEED)?;
+    let feed = format!("{FEED}\n    format = \"{}\"", contender.format);
+    let config = lab.config(&server, contender.workers, &feed)?;
     let cost = lab.load("lineitem", &config)?;
     check(lab, rows)?;
     let interval = lab.number("SELECT extract(epoch FROM max(loaded_at) - min(discovered_at)) FROM keyfall.objects")?;

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark's figures are its output")]
 
 mod data;
+mod formats;
 mod instances;
 mod lab;
 mod lineitem;
@@ -38,6 +39,8 @@ enum Part {
     Gzip,
     /// The one object, zstd.
     Zstd,
+    /// The same rows as JSON lines, Parquet and Avro.
+    Formats,
     /// Small objects, loaded and archived.
     Small,
     /// Keys listed into the ledger.
@@ -50,7 +53,7 @@ enum Part {
     Peers,
 }
 
-const ALL: [Part; 6] = [Part::One, Part::Many, Part::Gzip, Part::Zstd, Part::Small, Part::List];
+const ALL: [Part; 7] = [Part::One, Part::Many, Part::Gzip, Part::Zstd, Part::Formats, Part::Small, Part::List];
 
 /// Measures keyfall against psql on this machine.
 #[derive(Debug, Clone, Parser)]
@@ -112,7 +115,7 @@ fn measure(mut arguments: Arguments) -> anyhow::Result<()> {
     let lab = Lab::start(&arguments)?;
     let mut report = Report::default();
     let wanted = |part| arguments.parts.contains(&part);
-    if ALL.iter().take(4).any(|part| wanted(*part)) || wanted(Part::Peers) {
+    if ALL.iter().take(5).any(|part| wanted(*part)) || wanted(Part::Peers) {
         lineitem::run(&lab, &arguments, &mut report)?;
     }
     if wanted(Part::Small) {

@@ -125,6 +125,7 @@ fn show(
             frontier: now.frontier,
             last_commit: counted.and_then(|counted| counted.last_loaded_at),
             dispose_pending: now.disposal_pending,
+            open_rejections: counted.map_or(0, |counted| counted.rows_rejected),
             paused: now.paused,
         },
     );

@@ -107,6 +107,12 @@ pub(super) enum Command {
     Retry(ReviseArgs),
     /// Set objects aside for good
     Skip(ReviseArgs),
+    /// Delete the rows of loaded objects
+    Undo(UndoArgs),
+    /// Load objects again: delete the rows they have and send them back to be loaded
+    Replay(ReplayArgs),
+    /// Records that were rejected: list them, look at them, take them out, load them after all
+    Rejections(RejectionsArgs),
     /// Stop loading a feed until it is resumed; running loads finish
     Pause(PauseArgs),
     /// Go on with a paused feed
@@ -115,6 +121,8 @@ pub(super) enum Command {
     Sweep(SweepArgs),
     /// Prove that everything in the bucket is loaded and disposed of, or name what is not
     Reconcile(ReconcileArgs),
+    /// Feeds for objects that nobody has described yet
+    Feed(FeedArgs),
     /// Create the ledger, or bring it to this program's schema version
     Migrate,
     /// Show or check the configuration
@@ -159,6 +167,15 @@ pub(super) struct CheckArgs {
     /// Only the configuration: ask neither PostgreSQL nor the object store
     #[arg(long)]
     pub(super) offline: bool,
+    /// Load this object for real, say what came of it, and roll back
+    #[arg(long, value_name = "S3://BUCKET/KEY", conflicts_with = "offline")]
+    pub(super) object: Option<String>,
+    /// The feed that loads it, where its key fits several or none
+    #[arg(long, value_name = "FEED", requires = "object")]
+    pub(super) feed: Option<String>,
+    /// Name at most this many rejected records
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "object")]
+    pub(super) limit: u32,
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +218,164 @@ pub(super) struct ReviseArgs {
     #[arg(long, conflicts_with_all = ["feed", "id"])]
     all: bool,
     /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+/// Which objects to repair.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("repaired").required(true).multiple(true)
+    .args(["feed", "key", "id", "loaded_from", "loaded_to"]))]
+pub(super) struct RepairArgs {
+    /// Only this feed
+    #[arg(long, value_name = "FEED")]
+    pub(super) feed: Option<String>,
+    /// Only these ledger ids
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    pub(super) id: Vec<i64>,
+    /// Only keys that contain this text, or exactly `s3://BUCKET/KEY`
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key: Option<String>,
+    /// Only keys with this time or a later one: a time, a date, `today` or `yesterday`, by the feed's timezone
+    #[arg(long, value_name = "TIME", requires = "feed")]
+    pub(super) from: Option<String>,
+    /// Only keys with a time before this; written like --from
+    #[arg(long, value_name = "TIME", requires = "feed")]
+    pub(super) to: Option<String>,
+    /// Only objects loaded at this time or later; UTC where it names no offset
+    #[arg(long, value_name = "TIME")]
+    pub(super) loaded_from: Option<String>,
+    /// Only objects loaded before this
+    #[arg(long, value_name = "TIME")]
+    pub(super) loaded_to: Option<String>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UndoArgs {
+    #[command(flatten)]
+    pub(super) repair: RepairArgs,
+    /// Delete the rows also where they are not as many as were loaded
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) repair: RepairArgs,
+    /// Delete the rows also where they are not as many as were loaded
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Not the objects, only their rejected records: `keyfall rejections replay`
+    #[arg(long, conflicts_with_all = ["force", "from", "to", "loaded_from", "loaded_to"])]
+    pub(super) rejections: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RejectionsArgs {
+    #[command(subcommand)]
+    pub(super) command: RejectionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RejectionsCommand {
+    /// List rejected records by their ids
+    List(RejectionsListArgs),
+    /// Everything known of one rejected record, and the record itself
+    Show(RejectionsShowArgs),
+    /// Write rejected records so that they are a file again
+    Export(RejectionsExportArgs),
+    /// Decode rejected records anew and load those that are good now
+    Replay(RejectionsReplayArgs),
+}
+
+/// Which rejected records.
+#[derive(Debug, Default, Args)]
+pub(super) struct RejectedArgs {
+    /// Only of this feed
+    #[arg(long, value_name = "FEED")]
+    pub(super) feed: Option<String>,
+    /// Only of these objects, by ledger id
+    #[arg(long, value_name = "OBJECT", num_args = 1..)]
+    pub(super) id: Vec<i64>,
+    /// Only of keys that contain this text, or of exactly `s3://BUCKET/KEY`
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key: Option<String>,
+    /// Only rejected at this time or later; UTC where it names no offset
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<String>,
+    /// Only rejected before this
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<String>,
+    /// Only with these codes, such as E-CELL-INT
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub(super) code: Vec<String>,
+    /// Only these rejections, by the id that `list` shows
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    pub(super) only: Vec<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RejectionsListArgs {
+    #[command(flatten)]
+    pub(super) which: RejectedArgs,
+    /// Only those that are still to be looked at; the default
+    #[arg(long, conflicts_with = "all")]
+    open: bool,
+    /// Also those that were loaded since, and those of objects that were undone or replaced
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Only with a greater id: the next page
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub(super) after: i64,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RejectionsShowArgs {
+    /// The id that `list` shows
+    #[arg(value_name = "ID")]
+    pub(super) id: i64,
+    /// Write the record's bytes to standard output, and nothing else
+    #[arg(long)]
+    pub(super) raw: bool,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
+pub(super) struct RejectionsExportArgs {
+    #[command(flatten)]
+    pub(super) which: RejectedArgs,
+    /// Also those that were loaded since, and those of objects that were undone or replaced
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Where to; `-` is standard output. A file that is there is not written over
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(super) output: PathBuf,
+    /// Leave out records of which only the beginning is kept, instead of refusing
+    #[arg(long)]
+    pub(super) skip_cut: bool,
+    /// JSON lines with object, place, code, reason and record, for people
+    #[arg(long)]
+    pub(super) with_reasons: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RejectionsReplayArgs {
+    #[command(flatten)]
+    pub(super) which: RejectedArgs,
+    /// Load for real, show what came of it, and roll back
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Do not ask
@@ -268,6 +443,37 @@ pub(super) struct ReconcileArgs {
     /// Name at most this many objects of each kind
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FeedArgs {
+    #[command(subcommand)]
+    pub(super) command: FeedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FeedCommand {
+    /// Look at sample objects and propose a feed and its table; changes nothing
+    Init(FeedInitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FeedInitArgs {
+    /// Where the objects lie: a bucket, and what their keys begin with
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub(super) address: crate::operate::propose::Address,
+    /// Name of the feed [default: the last word of the keys' pattern]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<crate::domain::feed::FeedName>,
+    /// Table [default: public and the feed's name]
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub(super) table: Option<String>,
+    /// Look at this many objects
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) samples: u16,
+    /// Print the statements that make the table, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub(super) sql: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,13 +9,17 @@ use super::arguments::CheckArgs;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Tone, printable};
 use super::session::{Kind, Session, block_on};
+use super::trial;
 
 pub(super) fn check(session: &Session, args: &CheckArgs) -> Result<Exit, Failure> {
+    if let Some(uri) = &args.object {
+        return trial::trial(session, uri, args);
+    }
     let loaded = match crate::config::load(&session.sources) {
         Ok(loaded) => loaded,
         Err(errors) => return conclude(session.output, &check::invalid(&errors)),
     };
-    session.log(&loaded.config, Kind::Errand)?;
+    session.log(&loaded.config.telemetry, Kind::Errand)?;
     let report = if args.offline {
         check::offline(&loaded)
     } else {

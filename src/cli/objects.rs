@@ -63,7 +63,9 @@ fn print_list(output: Output, found: &[ObjectRow]) -> Result<(), Failure> {
         note("no object fits");
         return Ok(());
     }
-    let mut grid = Grid::new(&["id", "feed", "state", "key time", "rows", "size", "object", "why"]);
+    let mut grid = Grid::new(&[
+        "id", "feed", "state", "key time", "read", "rows", "rejected", "filtered", "size", "object", "why",
+    ]);
     for object in found {
         let why = object.error_code.clone().or_else(|| object.reason.clone()).unwrap_or_default();
         grid.row(vec![
@@ -71,7 +73,10 @@ fn print_list(output: Output, found: &[ObjectRow]) -> Result<(), Failure> {
             object.feed.clone(),
             object.state.clone(),
             time(object.key_time),
+            number(object.rows_read),
             number(object.rows_loaded),
+            number(object.rows_rejected),
+            number(object.rows_filtered),
             object.size.to_string(),
             object.uri.clone(),
             why,
@@ -87,6 +92,7 @@ fn number(value: Option<u64>) -> String {
 /// Everything known of one object; what is not known is left out.
 fn everything(object: &ObjectRow) -> Vec<(&'static str, String)> {
     let known = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let text = |rows: Option<u64>| rows.map(|rows| rows.to_string());
     let pairs = [
         ("id", Some(object.id.to_string())),
         ("feed", Some(object.feed.clone())),
@@ -98,7 +104,11 @@ fn everything(object: &ObjectRow) -> Vec<(&'static str, String)> {
         ("visible since", Some(object.visible_at.to_string())),
         ("attempts", Some(object.attempt.to_string())),
         ("loaded at", known(object.loaded_at)),
-        ("rows loaded", object.rows_loaded.map(|rows| rows.to_string())),
+        ("records read", text(object.rows_read)),
+        ("rows loaded", text(object.rows_loaded)),
+        ("rejected", text(object.rows_rejected)),
+        ("filtered", text(object.rows_filtered)),
+        ("replays", (object.replays > 0).then(|| object.replays.to_string())),
         ("error", object.error_code.clone()),
         ("detail", object.error_detail.clone()),
         ("what to do", object.error_advice.clone()),

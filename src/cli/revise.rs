@@ -1,19 +1,15 @@
 //! `keyfall retry` and `keyfall skip`: show what was chosen, ask where somebody can answer, act, say what came of it.
 
-use std::io::{BufRead, IsTerminal};
-
 use serde::Serialize;
 
 use crate::operate::lookup;
-use crate::operate::select::{self, Action, Choice, Selection, SelectionError};
+use crate::operate::select::{self, Action, Choice, Group, Selection, SelectionError};
 
 use super::arguments::ReviseArgs;
+use super::confirm;
 use super::exit::{Exit, Failure};
 use super::output::{Grid, Output, note};
 use super::session::{Desk, Session};
-
-/// In a pipe nobody can be asked; so many objects are never changed by a slip of the shell.
-const UNASKED: usize = 100;
 
 pub(super) fn retry(session: &Session, args: &ReviseArgs) -> Result<Exit, Failure> {
     session.with_ledger(async |desk| revise(session.output, &desk, Action::Retry, args).await)
@@ -51,27 +47,9 @@ fn exit(choice: &Choice) -> Exit {
     if choice.not_chosen.is_empty() { Exit::Success } else { Exit::Failure }
 }
 
-/// Asks at a terminal where more than one object is meant.
 fn may_go_on(action: Action, choice: &Choice) -> Result<bool, Failure> {
-    let objects = choice.ids.len();
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-        if objects <= UNASKED {
-            return Ok(true);
-        }
-        let message = format!("{objects} objects would be changed and nobody can be asked");
-        return Err(Failure::new(Exit::Usage, message, "look with --dry-run, then add --yes"));
-    }
-    if objects == 1 {
-        return Ok(true);
-    }
-    for group in &choice.groups {
-        note(&format!("  {} {} of {}", group.objects, group.state, group.feed));
-    }
-    note(&format!("{} these {objects} objects? [y/N]", action.as_str()));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let group = |group: &Group| format!("{} {} of {}", group.objects, group.state, group.feed);
+    confirm::may_go_on(action.as_str(), choice.ids.len(), choice.groups.iter().map(group))
 }
 
 #[derive(Serialize)]

@@ -50,7 +50,8 @@ pub(super) fn print(output: Output, feeds: &[FeedStatus], instances: Option<&[In
 }
 
 /// Columns that are of interest only where there is something in them.
-const RARE: [&str; 7] = ["leased", "skipped", "missing", "superseded", "undone", "to dispose", "empty slots"];
+const RARE: [&str; 9] =
+    ["leased", "skipped", "missing", "superseded", "undone", "to dispose", "empty slots", "rejected", "filtered"];
 
 fn grid(feeds: &[FeedStatus]) -> Grid {
     let mut grid = Grid::new(&[
@@ -65,7 +66,10 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
         "undone",
         "to dispose",
         "empty slots",
+        "read",
         "rows",
+        "rejected",
+        "filtered",
         "frontier",
         "oldest",
         "state",
@@ -76,7 +80,10 @@ fn grid(feeds: &[FeedStatus]) -> Grid {
         row.extend([
             feed.disposal_pending.to_string(),
             feed.slots.as_ref().map_or(0, |slots| slots.missing).to_string(),
+            feed.rows_read.to_string(),
             feed.rows_loaded.to_string(),
+            feed.rows_rejected.to_string(),
+            feed.rows_filtered.to_string(),
             time(feed.frontier),
             feed.oldest_waiting_seconds.map_or_else(|| "-".to_owned(), age),
             word(feed).to_owned(),
@@ -125,6 +132,10 @@ fn remarks(output: Output, feed: &FeedStatus) -> Vec<String> {
     if feed.count(State::Quarantined) > 0 {
         let look = format!("keyfall objects --feed {} --state quarantined", feed.feed);
         lines.push(format!("{}: {} in quarantine: `{look}`", feed.feed, feed.count(State::Quarantined)));
+    }
+    if feed.rows_rejected > 0 {
+        let look = format!("keyfall rejections list --feed {}", feed.feed);
+        lines.push(format!("{}: {} rejected records: `{look}`", feed.feed, feed.rows_rejected));
     }
     if let Some(slots) = &feed.slots {
         lines.extend(slots::remarks(output, &feed.feed, slots));

@@ -1,5 +1,7 @@
 //! A lease: temporary, fenced ownership of one object.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::object::ObjectRef;
@@ -18,4 +20,6 @@ pub struct Lease {
     pub attempt: u32,
     /// Failures so far that may be the object's own fault.
     pub suspicions: u32,
+    /// How long ago the object was discovered when the lease was taken.
+    pub age: Duration,
 }

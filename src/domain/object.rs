@@ -42,6 +42,12 @@ pub fn version_of(etag: &str, size: u64) -> String {
     format!("{}-{size}", etag.trim_matches('"'))
 }
 
+/// Bucket and key of `s3://bucket/key`.
+pub fn split_uri(uri: &str) -> Option<(String, String)> {
+    let (bucket, key) = uri.strip_prefix("s3://")?.split_once('/')?;
+    (!bucket.is_empty() && !key.is_empty()).then(|| (bucket.to_owned(), key.to_owned()))
+}
+
 /// A leased object's coordinates: all that fetch and disposal need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectRef {
@@ -61,6 +67,19 @@ pub struct ObjectRef {
     pub key_time: Option<Timestamp>,
     /// When the object became visible in the bucket.
     pub visible_at: Timestamp,
+    /// Its copy, where the original is gone: it was loaded, archived, and is to be loaded again.
+    pub archived: Option<Archived>,
+}
+
+/// Where the bytes of an object lie after disposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// Bucket of the archive.
+    pub bucket: String,
+    /// Key of the copy.
+    pub key: String,
+    /// What the first load read; nothing else is taken for the object.
+    pub sha256: Option<Vec<u8>>,
 }
 
 impl ObjectRef {

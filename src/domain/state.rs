@@ -90,11 +90,13 @@ pub enum SkipReason {
     Changed,
     /// The same bytes were loaded from another key before.
     Duplicate,
+    /// It is a whole table, and a newer one was loaded before.
+    Outdated,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pattern,
         Self::Excluded,
         Self::BeforeStart,
@@ -103,6 +105,7 @@ impl SkipReason {
         Self::Operator,
         Self::Changed,
         Self::Duplicate,
+        Self::Outdated,
     ];
 
     /// The word in the ledger and in metrics.
@@ -116,6 +119,7 @@ impl SkipReason {
             Self::Operator => "operator",
             Self::Changed => "changed",
             Self::Duplicate => "duplicate",
+            Self::Outdated => "outdated",
         }
     }
 }

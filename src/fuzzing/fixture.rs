@@ -14,7 +14,7 @@ use crate::config::feed::{
 use crate::domain::feed::FeedName;
 use crate::domain::object::ObjectRef;
 use crate::pipeline::decode::Target;
-use crate::store::catalog::{Column, Provenance, Shape};
+use crate::store::catalog::{Column, Provenance, Shape, Stored};
 use crate::store::encode::ColumnType;
 use crate::store::stage::Staging;
 
@@ -93,6 +93,7 @@ pub fn object(size: u64) -> ObjectRef {
         size,
         key_time: None,
         visible_at: Timestamp::UNIX_EPOCH,
+        archived: None,
     }
 }
 
@@ -123,6 +124,7 @@ pub fn shape() -> Shape {
             column("b", ColumnType::Text { max_chars: None }, "text"),
         ],
         provenance: vec![(Provenance::RecordNo, column("_record_no", ColumnType::Int8, "bigint"))],
+        stored: Stored::default(),
     }
 }
 

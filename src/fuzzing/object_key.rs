@@ -35,5 +35,6 @@ fn object(key: &str) -> ObjectRef {
         size: 0,
         key_time: None,
         visible_at: jiff::Timestamp::UNIX_EPOCH,
+        archived: None,
     }
 }

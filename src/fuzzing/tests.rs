@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// A target by the name of its corpus and of its file in `fuzz/fuzz_targets`.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("cell", super::cell::target),
     ("compression", super::compression::target),
     ("config", super::config::target),
@@ -15,6 +15,7 @@ const TARGETS: [Target; 8] = [
     ("notification", super::notification::target),
     ("object_key", super::object_key::target),
     ("pattern", super::pattern::target),
+    ("rules", super::rules::target),
 ];
 
 /// Changed seeds per target.

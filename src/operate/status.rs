@@ -23,6 +23,12 @@ pub struct FeedStatus {
     pub disposal_pending: u64,
     /// Rows of all loaded objects.
     pub rows_loaded: u64,
+    /// Records read for them: the sum of loaded, rejected and filtered ones.
+    pub rows_read: u64,
+    /// Rejected records of them that are still to be looked at.
+    pub rows_rejected: u64,
+    /// Records of them that were left out.
+    pub rows_filtered: u64,
     /// Key time up to which everything known is terminal.
     pub frontier: Option<Timestamp>,
     /// For how long the oldest object that is not terminal has been visible in the bucket.
@@ -102,6 +108,9 @@ fn summarise(counts: FeedCounts, configured: bool, pauses: &[FeedPause], now: Ti
         objects,
         disposal_pending: counts.disposal_pending,
         rows_loaded: counts.rows_loaded,
+        rows_read: counts.rows_read,
+        rows_rejected: counts.rows_rejected,
+        rows_filtered: counts.rows_filtered,
         frontier: counts.frontier,
         // Clocks of bucket and operator differ: an object "from the future" has waited for no time.
         oldest_waiting_seconds: counts

@@ -51,6 +51,15 @@ impl Window {
         }
         let pattern = feed.pattern.as_ref().filter(|pattern| pattern.has_time());
         let zone = pattern.map(KeyPattern::zone).ok_or_else(|| WindowError::NoTime(feed.name.to_string()))?;
+        Self::between(from, to, zone, now)
+    }
+
+    /// Reads both bounds of what is no feed's time, such as when an object was loaded: UTC where they name no offset.
+    pub fn read_utc(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Result<Self, WindowError> {
+        Self::between(from, to, &TimeZone::UTC, now)
+    }
+
+    fn between(from: Option<&str>, to: Option<&str>, zone: &TimeZone, now: Timestamp) -> Result<Self, WindowError> {
         let bound = |text: Option<&str>| text.map(|text| moment(text, zone, now)).transpose();
         let window = Self { from: bound(from)?, to: bound(to)? };
         match (window.from, window.to) {

@@ -21,6 +21,7 @@ use crate::failpoint::{self, Point};
 use crate::store::ledger::{LeaseLimits, Ledger};
 use crate::telemetry::metrics;
 
+use super::load::is_alone;
 use super::worker::Worker;
 
 /// How often the ledger is asked without being woken: for delays that ran out and for other instances' discoveries.
@@ -134,14 +135,19 @@ impl Dispatcher {
     async fn lease_next(&mut self) -> Result<Option<(usize, Vec<Lease>)>, crate::store::error::StoreError> {
         for step in 0..self.lanes.len() {
             let index = (self.next + step) % self.lanes.len();
-            let limits = self.lease_limits();
-            let Some(lane) = self.lanes.get_mut(index) else { continue };
+            let Some(lane) = self.lanes.get(index) else { continue };
             if lane.is_idle() || !lane.has_room() {
                 continue;
             }
-            let leases = self.ledger.lease(&lane.worker.load.feed.name, &self.owner, limits).await?;
+            let (feed, limits) = (lane.feed(), self.lease_limits(lane.feed()));
+            let leases = match feed.depends_on.as_slice() {
+                [] => self.ledger.lease(&feed.name, &self.owner, limits).await?,
+                parents => self.ledger.lease_after(&feed.name, parents, &self.owner, limits).await?,
+            };
             if leases.is_empty() {
-                lane.idle_since = Some(Instant::now());
+                if let Some(lane) = self.lanes.get_mut(index) {
+                    lane.idle_since = Some(Instant::now());
+                }
                 continue;
             }
             failpoint::reach(Point::LeaseTaken).await?;
@@ -151,7 +157,7 @@ impl Dispatcher {
         Ok(None)
     }
 
-    fn lease_limits(&self) -> LeaseLimits {
+    fn lease_limits(&self, feed: &Feed) -> LeaseLimits {
         let in_flight = self.gauge.bytes.load(Ordering::Relaxed);
         let budget = match in_flight {
             // Nothing in work: any object goes through, alone, whatever its size.
@@ -159,7 +165,7 @@ impl Dispatcher {
             _ => self.limits.max_in_flight_bytes.saturating_sub(in_flight),
         };
         LeaseLimits {
-            group_objects: self.limits.group_objects,
+            group_objects: if is_alone(feed) { 1 } else { self.limits.group_objects },
             group_bytes: self.limits.group_bytes,
             budget,
             lease: self.limits.lease,

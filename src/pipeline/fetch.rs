@@ -48,6 +48,9 @@ pub enum FetchError {
         /// Kind of the checksum.
         kind: &'static str,
     },
+    /// The archive copy is not what was loaded before.
+    #[error("the archive copy does not have the bytes that were loaded before")]
+    Archive,
     /// The body trickled in too slowly.
     #[error("the body arrived at less than {MIN_BYTES_PER_SECOND} bytes per second")]
     TooSlow,
@@ -70,6 +73,7 @@ impl FetchError {
                 S3Error::Exists | S3Error::Refused { .. } => Verdict::Suspect,
             },
             Self::Size { .. } | Self::Corrupt { .. } => Verdict::Suspect,
+            Self::Archive => Verdict::Quarantine,
             Self::TooSlow => Verdict::Retry,
         }
     }
@@ -80,6 +84,7 @@ impl FetchError {
             Self::S3(error) => error.code(),
             Self::Size { .. } => "E-FETCH-SIZE",
             Self::Corrupt { .. } => "E-FETCH-CHECKSUM",
+            Self::Archive => "E-FETCH-ARCHIVE",
             Self::TooSlow => "E-FETCH-SLOW",
         }
     }
@@ -91,6 +96,7 @@ impl FetchError {
             Self::Size { .. } | Self::Corrupt { .. } => {
                 "the store or a proxy in between delivers wrong bytes; upload the object again, then `keyfall retry`"
             }
+            Self::Archive => "find out who wrote over the copy; restore it from the bucket's older versions",
             Self::TooSlow => "look at the network between keyfall and the store; the object is tried again",
         }
     }
@@ -120,11 +126,12 @@ pub async fn open(
     patience: Duration,
     progress: Progress,
 ) -> Result<Body, FetchError> {
-    let answer = get(store.as_ref(), object, 0).await?;
-    check_announced(object, answer.content_length)?;
+    let object = located(store.as_ref(), object).await?;
+    let answer = get(store.as_ref(), &object, 0).await?;
+    check_announced(&object, answer.content_length)?;
     let reading = Reading {
         store,
-        object: object.clone(),
+        object,
         stream: answer.stream,
         received: 0,
         sha256: Context::new(&SHA256),
@@ -176,6 +183,20 @@ impl Body {
         while reading.next().await?.is_some() {}
         Ok(())
     }
+}
+
+/// Where the bytes of an object lie now: under its own key, or in the archive, whose copy has an entity tag of its own.
+///
+/// The copy was verified when it was made. Whoever replaced it since is found out by its size here, and by the digest of
+/// the first load at the end of the body.
+pub async fn located(store: &dyn ObjectStore, object: &ObjectRef) -> Result<ObjectRef, FetchError> {
+    let Some(copy) = &object.archived else { return Ok(object.clone()) };
+    let head = store.head(&copy.bucket, &copy.key).await?;
+    if head.size != object.size {
+        return Err(FetchError::Size { expected: object.size, received: head.size });
+    }
+    let (bucket, key) = (copy.bucket.clone(), copy.key.clone());
+    Ok(ObjectRef { bucket, key, etag: head.etag, version_id: None, ..object.clone() })
 }
 
 async fn get(
@@ -291,6 +312,10 @@ impl Reading {
             digest.verify()?;
         }
         let sha256 = self.sha256.clone().finish().as_ref().to_vec();
+        let known = self.object.archived.as_ref().and_then(|copy| copy.sha256.as_ref());
+        if known.is_some_and(|known| *known != sha256) {
+            return Err(FetchError::Archive);
+        }
         self.proof = Some(Proof { bytes: self.received, sha256 });
         Ok(())
     }

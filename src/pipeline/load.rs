@@ -4,10 +4,16 @@
 //! is for small ones: each is decoded into memory first, then all of them share one transaction, so that a commit is
 //! paid once. Both end before COMMIT; [`Ready::commit`] does that and says only that the outcome has to be looked up.
 
+mod again;
 mod changed;
 mod copying;
 mod duplicates;
 mod group;
+mod isolate;
+mod merge;
+mod refused;
+mod replace;
+mod trial;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,7 +33,6 @@ use crate::store::catalog::{Catalog, Shape};
 use crate::store::copy::{Duplicate, Layouts, Load, LoadedCounts, Terms};
 use crate::store::error::StoreError;
 use crate::store::pool::Pools;
-use crate::store::stage::Staging;
 use crate::store::widen::{NewColumn, add_columns};
 use crate::telemetry::metrics;
 
@@ -35,9 +40,17 @@ use super::decode::{self, DecodeError, Decoded, Decoding, Piece, Target};
 use super::fetch::{self, Body, FetchError};
 use super::progress::Progress;
 
+use copying::Sent;
+use merge::Object;
+
+pub use again::{AgainError, Keep, Outcome, again};
 pub use changed::ChangedError;
 pub use duplicates::DuplicateError;
 pub use group::{Grouped, group};
+pub use merge::{Way, is_alone};
+pub use refused::{RefusedError, is_waiting, may_isolate, settled};
+pub use replace::ReplaceError;
+pub use trial::TableRows;
 
 /// Frames between decode and COPY: enough that neither waits for the other's jitter, few enough to be no memory.
 const FRAMES_AHEAD: usize = 2;
@@ -63,6 +76,12 @@ pub enum LoadError {
     /// Its bytes are loaded already.
     #[error(transparent)]
     Duplicate(#[from] DuplicateError),
+    /// Its records cannot be loaded.
+    #[error(transparent)]
+    Refused(#[from] RefusedError),
+    /// It is a whole table and must not take the place of the one there is.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
     /// The server took another number of rows than we sent.
     #[error("COPY took {copied} rows of the {sent} sent")]
     Count {
@@ -91,6 +110,8 @@ impl LoadError {
             Self::Store(error) => error.verdict(),
             Self::Changed(error) => error.verdict(),
             Self::Duplicate(error) => error.verdict(),
+            Self::Refused(error) => error.verdict(),
+            Self::Replace(error) => error.verdict(),
             Self::Count { .. } | Self::Panicked | Self::Stalled { .. } => Verdict::Suspect,
         }
     }
@@ -103,6 +124,8 @@ impl LoadError {
             Self::Store(error) => return error.failure(),
             Self::Changed(error) => (error.code().into(), error.advice()),
             Self::Duplicate(error) => (error.code().into(), error.advice()),
+            Self::Refused(error) => (error.code(), error.advice()),
+            Self::Replace(error) => (error.code().into(), error.advice()),
             Self::Count { .. } => ("E-COPY-COUNT".into(), "look for a trigger or rule on the table that drops rows"),
             Self::Panicked => ("E-PANIC".into(), "please report this with the object; `keyfall skip` sets it aside"),
             Self::Stalled { .. } => {
@@ -138,6 +161,17 @@ pub struct Context {
     pub layouts: Arc<Layouts>,
     /// How long S3 may stay silent.
     pub patience: Duration,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a load is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its rows are to stay.
+    Load,
+    /// It is rolled back; the ledger does not know the object by the lease's id.
+    Trial,
 }
 
 /// Rows copied, everything checked, not yet committed.
@@ -169,15 +203,18 @@ impl Ready {
 /// Streams one object into an open transaction.
 ///
 /// May be dropped at any point: the connection closes and the server rolls back.
-pub async fn stream(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
+pub async fn stream(context: &Context, lease: &Lease, way: Way, progress: &Progress) -> Result<Ready, LoadError> {
     for _ in 0..MOST_WIDENINGS {
-        match attempt(context, lease, progress).await {
-            Err(LoadError::Decode(DecodeError::NewFields(columns))) => widen(context, &columns).await?,
+        match attempt(context, lease, way, progress).await {
+            // A trial leaves nothing behind, and columns would stay.
+            Err(LoadError::Decode(DecodeError::NewFields(columns))) if context.purpose == Purpose::Load => {
+                widen(context, &columns).await?;
+            }
             other => return other,
         }
     }
     // Every record seems to bring another field.
-    attempt(context, lease, progress).await
+    attempt(context, lease, way, progress).await
 }
 
 /// Adds the columns to the feed's table; the configuration allows that of a feed with a single one only.
@@ -191,26 +228,33 @@ async fn widen(context: &Context, columns: &[NewColumn]) -> Result<(), StoreErro
     Ok(())
 }
 
-async fn attempt(context: &Context, lease: &Lease, progress: &Progress) -> Result<Ready, LoadError> {
-    let targets = fitting_targets(context).await?;
+async fn attempt(context: &Context, lease: &Lease, way: Way, progress: &Progress) -> Result<Ready, LoadError> {
+    let targets = fitting_targets(context, way).await?;
     let body = fetch::open(Arc::clone(&context.store), &lease.object, context.patience, progress.clone()).await?;
     failpoint::reach(Point::FetchOpened).await?;
     let copied = copy_stream(context, lease, &targets, &body, progress).await;
     match copied {
         Ok(ready) => Ok(ready),
         Err(error) if tables_changed(context, &targets, [&error]).await => Err(StoreError::ShapeChanged.into()),
-        Err(error) => Err(duplicates::explain(context, lease, cleared(error, &body).await, &body).await),
+        Err(error) => {
+            let error = refused::judged(context, lease, error);
+            // Who loads it again row by row reads all of it again, and then the transport has to prove itself.
+            let is_tried_again = way == Way::Straight && may_isolate(context, &error);
+            let error = if is_tried_again { error } else { cleared(error, &body).await };
+            Err(duplicates::explain(context, lease, error, &body).await)
+        }
     }
 }
 
 /// The tables' shapes, where the feed can be loaded into them, route by route. What was refused is looked at again the
 /// next time: whoever mends a table must not wait for a restart.
-async fn fitting_targets(context: &Context) -> Result<Arc<[Target]>, StoreError> {
+async fn fitting_targets(context: &Context, way: Way) -> Result<Arc<[Target]>, StoreError> {
     let mut targets = Vec::with_capacity(context.feed.routes.len());
     for route in &context.feed.routes {
         let shape = context.catalog.shape(&context.pools, &route.table).await?;
-        shape.refuse_provenance(&context.feed, &route.mapping).inspect_err(|_| context.catalog.forget(&route.table))?;
-        targets.push(Target { shape, staging: Staging::None });
+        let fits = shape.refuse_provenance(&context.feed, &route.mapping).and_then(|()| shape.refuse_mode(&route.mode));
+        fits.inspect_err(|_| context.catalog.forget(&route.table))?;
+        targets.push(Target { shape, staging: way.staging(&route.mode) });
     }
     Ok(targets.into())
 }
@@ -234,25 +278,36 @@ async fn copy_stream(
     progress: &Progress,
 ) -> Result<Ready, LoadError> {
     let mut pump = spawn_pump(context, &lease.object, targets, body);
-    let (load, copied) = if let Some(first) = pump.pieces.recv().await {
+    let (mut load, sent, decoded) = if let Some(first) = pump.pieces.recv().await {
         let mut load = begin(context, targets, lease).await?;
-        copying::all(&mut load, targets, lease.object.id, (first, &mut pump.pieces), progress).await?;
-        (load, joined(pump.task.await)?)
+        let (feed, pieces) = (&*context.feed, (first, &mut pump.pieces));
+        let sent = copying::all(&mut load, (feed, targets), lease.object.id, pieces, progress).await?;
+        (load, sent, joined(pump.task.await)?)
     } else {
         // Not one record, or an error before the first frame.
         let decoded = joined(pump.task.await)?;
-        (begin(context, targets, lease).await?, decoded)
+        (begin(context, targets, lease).await?, vec![Sent::default(); targets.len()], decoded)
     };
-    let decoded_bytes = copied.bytes;
-    let counts = counts(lease, copied, body).await?;
+    let decoded_bytes = decoded.bytes;
+    let header = decoded.header.clone();
+    let mut counts = counts(lease, decoded, body).await?;
+    let object = Object { context, lease, targets, sent: &sent, progress };
+    let loaded = merge::all(&object, &mut load, &mut counts).await?;
+    replace::refuse_empty(&context.feed, targets, &loaded)?;
+    refused::check_ratio(context.feed.rejects, &counts)?;
+    counts.header = header.filter(|_| counts.rejected > 0);
     ready(context, load, vec![counts], decoded_bytes).await
 }
 
-/// An open transaction in which nothing of an older version is in the way.
+/// An open transaction in which nothing that is to be replaced is in the way.
 async fn begin(context: &Context, targets: &[Target], lease: &Lease) -> Result<Load, LoadError> {
     let shapes = shapes(targets);
-    let mut load = Load::begin(&context.pools, &shapes, &[lease]).await?;
+    let mut load = match context.purpose {
+        Purpose::Load => Load::begin(&context.pools, &shapes, &[lease]).await?,
+        Purpose::Trial => Load::begin_trial(&context.pools, &shapes, &context.feed.name, lease).await?,
+    };
     changed::make_room(context, &mut load, &shapes, &[lease]).await?;
+    replace::make_room(context, &load, targets, lease).await?;
     Ok(load)
 }
 
@@ -330,7 +385,8 @@ async fn counts(lease: &Lease, decoded: Decoded, body: &Body) -> Result<LoadedCo
         loaded: signed(decoded.loaded),
         rejected: signed(decoded.rejected),
         filtered: signed(decoded.filtered),
-        header: decoded.header,
+        // Only rejected records need it beside them.
+        header: decoded.header.filter(|_| decoded.rejected > 0),
         fields: decoded.fields,
         bytes: signed(proof.bytes),
         sha256: proof.sha256,

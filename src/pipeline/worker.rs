@@ -24,7 +24,7 @@ use crate::store::ledger::{Ledger, Settlement};
 use crate::telemetry::metrics::{self, DuplicateOutcome, ObjectOutcome, RowOutcome};
 
 use super::discover::Discoverer;
-use super::load::{self, LoadError, Ready};
+use super::load::{self, LoadError, Ready, Way};
 use super::progress::Progress;
 use super::renew::Held;
 
@@ -100,25 +100,41 @@ impl Worker {
             grouped.members.iter().filter_map(|index| leases.get_mut(*index).and_then(Option::take)).collect();
         let mut alone: Vec<Lease> = leases.into_iter().flatten().collect();
         if let Some(ready) = grouped.ready {
-            alone.extend(self.commit(together, ready, begun).await);
+            alone.extend(self.commit(together, ready, (Way::Straight, begun)).await);
         }
         alone
     }
 
     async fn single(&self, lease: Lease, switch: &CancellationToken) {
+        if let Some(lease) = self.attempt(lease, Way::Straight, switch).await {
+            tracing::debug!(feed = %self.feed(), object.key = %lease.object.uri(), "refused; loaded again row by row");
+            // Nothing is left to be tried after that.
+            drop(self.attempt(lease, Way::ByRows, switch).await);
+        }
+    }
+
+    /// Loads one object; answers it where the server has refused one of its rows and each has to be tried.
+    async fn attempt(&self, lease: Lease, way: Way, switch: &CancellationToken) -> Option<Lease> {
         let (begun, progress) = (Instant::now(), Progress::default());
         let outcome = tokio::select! {
             () = switch.cancelled() => {
                 self.give_back(vec![lease]).await;
-                return;
+                return None;
             }
-            outcome = self.guarded(&progress, load::stream(&self.load, &lease, &progress)) => outcome,
+            outcome = self.guarded(&progress, load::stream(&self.load, &lease, way, &progress)) => outcome,
         };
         match outcome {
-            // A load of one object leaves nothing to be tried alone.
-            Ok(ready) => drop(self.commit(vec![lease], ready, begun).await),
-            Err(error) => self.settle(&lease, &error.failure()).await,
+            Ok(ready) => self.commit(vec![lease], ready, (way, begun)).await.pop(),
+            Err(error) if self.is_tried_by_rows(way, &error) => Some(lease),
+            Err(error) => {
+                self.settle(&lease, &load::settled(&self.load, &lease, error).failure()).await;
+                None
+            }
         }
+    }
+
+    fn is_tried_by_rows(&self, way: Way, error: &LoadError) -> bool {
+        way == Way::Straight && load::may_isolate(&self.load, error)
     }
 
     /// Confines a load that panics or hangs to its own objects: it is dropped, its connection closes, the server rolls
@@ -140,12 +156,13 @@ impl Worker {
         }
     }
 
-    /// Commits and believes only what the ledger answers afterwards. Answers the members of a group that did not load
-    /// for what may be one member's fault, a deferred constraint for instance: each has to be tried alone.
+    /// Commits and believes only what the ledger answers afterwards. Answers those that did not load and have to be
+    /// tried another way: members of a group, for what may be one member's fault, a deferred constraint for instance,
+    /// each alone; a single object, for what may be one row's fault, row by row.
     ///
     /// Killed before COMMIT reached the server: nothing happened, the leases expire. Killed after: rows and ledger
     /// are durable, the next start goes on with disposal. Running twice: the fence lets one of them through.
-    async fn commit(&self, leases: Vec<Lease>, ready: Ready, begun: Instant) -> Vec<Lease> {
+    async fn commit(&self, leases: Vec<Lease>, ready: Ready, (way, begun): (Way, Instant)) -> Vec<Lease> {
         let counts = ready.counts().to_vec();
         let decoded_bytes = ready.decoded_bytes;
         // Dropped half-way, the outcome is as unknown as after any error: the read-back tells.
@@ -159,17 +176,28 @@ impl Worker {
         };
         failpoint::pass(Point::CommitReadBack).await;
         metrics::decoded_bytes(self.feed(), decoded_bytes);
-        let failure = not_committed(committed.as_ref().err());
-        let is_shared = leases.len() > 1 && may_be_one_members(failure.verdict);
-        if let Ok(duplicates) = committed {
-            self.warn_of(&duplicates, &leases);
+        let error = match committed {
+            Ok(duplicates) => {
+                self.warn_of(&duplicates, &leases);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        let is_tried_again = match (&error, leases.as_slice()) {
+            (Some(error), [lease]) => self.is_tried_by_rows(way, error) && !load::is_waiting(&self.load, lease, error),
+            (Some(error), _) => may_be_one_members(error.verdict()),
+            (None, _) => leases.len() > 1,
+        };
+        let mut failure = not_committed(error.as_ref());
+        if let (Some(error), [lease]) = (error, leases.as_slice()) {
+            failure = load::settled(&self.load, lease, error).failure();
         }
         let mut alone = Vec::new();
         for lease in leases {
             if loaded.contains(&lease.object.id) {
                 let count = counts.iter().find(|count| count.id == lease.object.id);
                 self.celebrate(&lease, count, begun);
-            } else if is_shared {
+            } else if is_tried_again {
                 alone.push(lease);
             } else {
                 // While a COMMIT is still on its way, the row is locked and this waits for it; if it arrives, the

@@ -3,7 +3,9 @@
 //! Shapes are cached; every load transaction locks the table against changes and compares the shape's fingerprint
 //! before it copies (`copy.rs`), so a stale entry costs one more attempt and never a wrong row.
 
+mod mode;
 mod provenance;
+mod stored;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +20,7 @@ use super::identifier::quoted_table;
 use super::pool::Pools;
 
 pub use provenance::Provenance;
+pub use stored::{Stored, StoredType, UniqueKey};
 
 /// A column rows can be written to.
 #[derive(Debug, Clone)]
@@ -47,6 +50,8 @@ pub struct Shape {
     pub columns: Vec<Column>,
     /// Provenance columns, whatever their type is.
     pub provenance: Vec<(Provenance, Column)>,
+    /// What staging needs to know.
+    pub stored: Stored,
 }
 
 impl Shape {
@@ -128,7 +133,8 @@ pub async fn read_shape(pools: &Pools, table: &TableName) -> Result<Shape, Store
             None => plain.push(column),
         }
     }
-    Ok(Shape { table: table.clone(), oid, fingerprint, columns: plain, provenance })
+    let stored = stored::read(pools, oid).await?;
+    Ok(Shape { table: table.clone(), oid, fingerprint, columns: plain, provenance, stored })
 }
 
 fn refuse_unsafe(table: &TableName, row: &Row) -> Result<(), StoreError> {

@@ -7,6 +7,12 @@
 mod content;
 mod layout;
 mod rejected;
+mod repair;
+mod replace;
+mod sieve;
+mod stage;
+mod staged;
+mod trial;
 mod versions;
 
 use std::pin::Pin;
@@ -30,9 +36,15 @@ use super::error::StoreError;
 use super::identifier::{quoted, quoted_table};
 use super::pool::Pools;
 use super::stage::Staging;
+use sieve::Savepoint;
 
 pub use content::Duplicate;
 pub use layout::Layouts;
+pub use rejected::Replayed;
+pub use repair::{After, Ending, Locked};
+pub use replace::Newer;
+pub use sieve::{Attempt, Sieve, Window};
+pub use stage::{Over, Stage};
 pub use versions::OtherVersion;
 
 /// How rows travel.
@@ -42,6 +54,15 @@ pub enum CopyFormat {
     Binary,
     /// COPY TEXT: the server parses.
     Text,
+}
+
+impl CopyFormat {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// What is copied: the columns in their order, and how they are encoded.
@@ -108,6 +129,7 @@ pub struct Load {
     settle: Duration,
     /// Versions whose rows were deleted, each with the one that takes its place.
     replaced: Vec<(i64, i64)>,
+    savepoint: Savepoint,
 }
 
 impl Load {
@@ -116,7 +138,7 @@ impl Load {
     pub async fn begin(pools: &Pools, shapes: &[&Shape], leases: &[&Lease]) -> Result<Self, StoreError> {
         let client = pools.load().await?;
         let (stall, settle) = (pools.copy_stall_timeout(), pools.statement_timeout());
-        let load = Self { client: Some(client), stall, settle, replaced: Vec::new() };
+        let load = Self { client: Some(client), stall, settle, replaced: Vec::new(), savepoint: Savepoint::default() };
         let sql = begin_sql(shapes, leases);
         // Waiting for the table's lock has the server's lock_timeout; ours comes on top for a dead network.
         let deadline = load.stall + load.settle;
@@ -139,20 +161,14 @@ impl Load {
         Ok(load)
     }
 
-    /// Starts the COPY.
+    /// Starts a COPY straight into the table.
     pub async fn copy(&mut self, shape: &Shape, target: &CopyTarget) -> Result<Rows<'_>, StoreError> {
         let sql = copy_sql(shape, target);
         let (stall, client) = (self.stall, self.client()?);
         // Cached by its text: the same columns of the same table need no second round trip.
         let statement = bounded("PREPARE", stall, client.prepare_cached(&sql)).await?;
         let sink = bounded("COPY", stall, client.copy_in::<_, Bytes>(&statement)).await?;
-        let mut rows = Rows { sink: Box::pin(sink), stall, format: target.format, _load: std::marker::PhantomData };
-        if target.format == CopyFormat::Binary {
-            let mut header = BytesMut::new();
-            encode::put_header(&mut header);
-            rows.put(header.freeze()).await?;
-        }
-        Ok(rows)
+        Rows::begin(sink, stall, target.format).await
     }
 
     /// The fence, then COMMIT. An error from here means that the outcome is unknown: ask the ledger.
@@ -243,6 +259,16 @@ pub struct Rows<'load> {
 }
 
 impl Rows<'_> {
+    async fn begin(sink: CopyInSink<Bytes>, stall: Duration, format: CopyFormat) -> Result<Self, StoreError> {
+        let mut rows = Self { sink: Box::pin(sink), stall, format, _load: std::marker::PhantomData };
+        if format == CopyFormat::Binary {
+            let mut header = BytesMut::new();
+            encode::put_header(&mut header);
+            rows.put(header.freeze()).await?;
+        }
+        Ok(rows)
+    }
+
     /// Sends one frame; waits while the server is slower than we are, but not for ever.
     pub async fn send(&mut self, frame: Bytes) -> Result<(), StoreError> {
         failpoint::reach(Point::CopyFrame).await?;
@@ -271,8 +297,12 @@ impl Rows<'_> {
 /// Only numbers, UUIDs and quoted identifiers are put into this text. Our own statements see no schema but
 /// PostgreSQL's; COPY, which names everything in full, runs with the role's path: the table's triggers may need it.
 fn begin_sql(shapes: &[&Shape], leases: &[&Lease]) -> String {
-    let held: Vec<String> =
+    let mut held: Vec<String> =
         leases.iter().map(|lease| format!("({}, '{}'::uuid)", lease.object.id, lease.token)).collect();
+    if held.is_empty() {
+        // Whoever begins without a lease locks the object's row himself; the list must not be empty.
+        held.push("(NULL::int8, NULL::uuid)".to_owned());
+    }
     let tables: Vec<String> = shapes.iter().map(|shape| quoted_table(&shape.table)).collect();
     let fingerprints: Vec<String> = shapes
         .iter()
@@ -296,10 +326,7 @@ fn begin_sql(shapes: &[&Shape], leases: &[&Lease]) -> String {
 
 fn copy_sql(shape: &Shape, target: &CopyTarget) -> String {
     let columns: Vec<String> = target.columns.iter().map(|name| quoted(name)).collect();
-    let format = match target.format {
-        CopyFormat::Binary => "binary",
-        CopyFormat::Text => "text",
-    };
+    let format = target.format.word();
     format!("COPY {} ({}) FROM STDIN WITH (FORMAT {format})", quoted_table(&shape.table), columns.join(", "))
 }
 
@@ -313,7 +340,8 @@ const FENCE: &str = "-- copy::fence
     UPDATE keyfall.objects o
        SET state = 'loaded', loaded_at = pg_catalog.clock_timestamp(), rows_read = n.rows, rows_loaded = n.kept,
            rows_rejected = n.rejected, rows_filtered = n.filtered, header = n.header, bytes_read = n.bytes, sha256 = n.sha256,
-           disposal = $6, disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
+           disposal = CASE WHEN o.disposal OPERATOR(pg_catalog.=) 'done' THEN 'done' ELSE $6 END,
+           disposal_not_before = pg_catalog.now(), config_fingerprint = $7, lease_expires_at = NULL,
            reason = NULL, error_code = NULL, error_detail = NULL, error_advice = NULL, approved = false,
            duplicate_of = CASE WHEN $8 AND n.rows OPERATOR(pg_catalog.>) 0 THEN coalesce((
                SELECT d.id FROM keyfall.objects d

@@ -29,6 +29,15 @@ pub enum StoreError {
         /// Tuple of a COPY the server stopped at, from 1.
         tuple: Option<u64>,
     },
+    /// A cell could not be converted on its way from a stage into its table: types that parse a language of their own
+    /// answer as if the query was wrong.
+    #[error("a cell could not be converted: PostgreSQL {sqlstate}: {message}")]
+    Conversion {
+        /// SQLSTATE.
+        sqlstate: String,
+        /// Message, without the cell.
+        message: String,
+    },
     /// A deadline of ours passed.
     #[error("PostgreSQL gave no answer to {what} within {seconds} s")]
     Timeout {
@@ -81,6 +90,7 @@ impl StoreError {
                 Verdict::Quarantine
             }
             Self::Server { sqlstate, .. } => verdict_of(sqlstate),
+            Self::Conversion { .. } => Verdict::Quarantine,
             Self::Transition { .. } => Verdict::Release,
             Self::Target { .. } | Self::Migration { .. } | Self::SettingsLost => Verdict::Halt,
             Self::Injected(injected) => injected.verdict(),
@@ -91,7 +101,7 @@ impl StoreError {
     pub fn code(&self) -> Cow<'static, str> {
         match self {
             Self::Connection { .. } => Cow::Borrowed("E-PG-CONNECTION"),
-            Self::Server { sqlstate, .. } => Cow::Owned(format!("E-PG-{sqlstate}")),
+            Self::Server { sqlstate, .. } | Self::Conversion { sqlstate, .. } => Cow::Owned(format!("E-PG-{sqlstate}")),
             Self::Timeout { .. } => Cow::Borrowed("E-PG-TIMEOUT"),
             Self::Transition { .. } => Cow::Borrowed("E-LEASE-LOST"),
             Self::Target { .. } => Cow::Borrowed("E-TARGET"),
@@ -108,6 +118,31 @@ impl StoreError {
         Failure { verdict, code, detail: self.to_string(), advice, relation: None }
     }
 
+    /// Whether the server refused a row for what is in it, and may take the others.
+    pub fn refuses_row(&self) -> bool {
+        match self {
+            Self::Conversion { .. } => true,
+            Self::Server { tuple: Some(_), column: Some(_), .. } => self.verdict() == Verdict::Quarantine,
+            Self::Server { sqlstate, .. } => self.is_orphan() || verdict_of(sqlstate) == Verdict::Quarantine,
+            _ => false,
+        }
+    }
+
+    /// Whether a row refers to one that is not there.
+    pub fn is_orphan(&self) -> bool {
+        matches!(self, Self::Server { sqlstate, .. } if sqlstate == SqlState::FOREIGN_KEY_VIOLATION.code())
+    }
+
+    /// The same of a query that was understood before and converts cells: if it is to blame now, a cell is.
+    pub(super) fn of_conversion(self) -> Self {
+        match self {
+            Self::Server { sqlstate, message, .. } if blames_the_query(&sqlstate) => {
+                Self::Conversion { sqlstate, message: redacted(&message) }
+            }
+            other => other,
+        }
+    }
+
     /// One sentence for the operator.
     pub fn advice(&self) -> &'static str {
         match self {
@@ -117,6 +152,7 @@ impl StoreError {
             Self::Target { advice, .. } => advice,
             Self::ShapeChanged => "nothing to do: the object is read again with the new definition",
             Self::Migration { .. } => "run the newest keyfall, or `keyfall migrate` with a role that may create tables",
+            Self::Conversion { .. } => advice_of("22000"),
             Self::Server { sqlstate, tuple: Some(_), column: Some(_), .. } if blames_the_query(sqlstate) => {
                 advice_of("22000")
             }

@@ -16,12 +16,14 @@ mod operate;
 mod outcomes;
 mod reads;
 mod reconciled;
+mod rejections;
+mod repair;
 mod slots;
 mod walk;
 
 use tokio_postgres::types::ToSql;
 
-use crate::domain::object::ObjectRef;
+use crate::domain::object::{Archived, ObjectRef, split_uri};
 
 use super::error::StoreError;
 use super::pool::Pools;
@@ -36,6 +38,8 @@ pub use leases::LeaseLimits;
 pub use outcomes::Settlement;
 pub use reads::{FeedCounts, FeedGauges, ObjectFilter, ObjectRow, OpenWork};
 pub use reconciled::Reconciliation;
+pub use rejections::{Kept, RejectedObject, RejectionFilter, RejectionPage, RejectionRow};
+pub use repair::{RepairFilter, Repairable};
 pub use slots::SeriesSpan;
 pub use walk::{Entry, Place};
 
@@ -77,7 +81,14 @@ fn read_object(row: &tokio_postgres::Row) -> Result<ObjectRef, StoreError> {
         size: from_bigint(row.try_get("size")?),
         key_time: row.try_get("key_time")?,
         visible_at: row.try_get("visible_at")?,
+        archived: None,
     })
+}
+
+/// Where the bytes of an object lie that was loaded, archived and sent back to be loaded again.
+fn read_archived(row: &tokio_postgres::Row) -> Result<Option<Archived>, StoreError> {
+    let (uri, sha256): (Option<&str>, Option<Vec<u8>>) = (row.try_get("archived_to")?, row.try_get("sha256")?);
+    Ok(uri.and_then(split_uri).map(|(bucket, key)| Archived { bucket, key, sha256 }))
 }
 
 /// Sizes and counts are `bigint` in the ledger; nothing we count comes near its end.

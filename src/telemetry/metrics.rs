@@ -165,6 +165,8 @@ table! {
         "Key time of the frontier, since 1970; 0 before the first. Freshness is now minus this. From the ledger.";
     DISPOSE_PENDING: Gauge "dispose_pending" Count ["feed"]
         "Loaded objects whose disposal is not done yet. From the ledger.";
+    OPEN_REJECTIONS: Gauge "open_rejections" Count ["feed"]
+        "Rejected records of loaded objects that nobody has had loaded or undone since. From the ledger.";
     FEED_PAUSED: Gauge "feed_paused" Count ["feed"]
         "1 where the feed is paused, by an operator or by an error that needs one. From the ledger.";
     MISSING_SLOTS: Gauge "missing_slots" Count ["feed"]

@@ -260,3 +260,25 @@ fn replacing_needs_the_column_its_index_and_the_right_to_delete() {
     world.sql(&format!("GRANT DELETE, SELECT (_object_id) ON departments TO {role}"));
     world.run_as(&role, &["check"]).exits(0);
 }
+
+#[test]
+fn rules_that_do_not_fit_their_column_are_named_like_the_halt_would() {
+    let world = World::ready();
+    let columns = "columns = { id = { position = 1, min = \"one\" }, department = { position = 2, min = 1 } }";
+    world.rewrite("columns = { id = 1, department = 2 }", columns);
+    let report = world.run(&["check"]).exits(11);
+    report.says(&[
+        "feeds.departments.columns.id",
+        "min \"one\" is no value of the column: not a whole number",
+        "feeds.departments.columns.department",
+        "min is for numbers, dates and times",
+    ]);
+    world.configure("unknown_fields = \"rescue\"");
+    let (what, detail) = only_failure(&world, 11);
+    assert_eq!(what, "feeds.departments.rescue_column");
+    assert!(detail.contains("\"_rescued\": table public.departments does not have it"), "{detail}");
+    world.sql("ALTER TABLE departments ADD _rescued json");
+    assert!(only_failure(&world, 11).1.contains("needs it to be jsonb, and it is json"));
+    world.sql("ALTER TABLE departments ALTER _rescued TYPE jsonb");
+    world.run(&["check"]).exits(0);
+}

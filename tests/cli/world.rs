@@ -77,6 +77,15 @@ impl World {
         std::fs::write(self.folder.path().join("keyfall.toml"), text).unwrap();
     }
 
+    /// Puts other lines in the place of some in the configuration as it was first written.
+    pub(crate) fn rewrite(&self, lines: &str, others: &str) {
+        self.configure("");
+        let path = self.folder.path().join("keyfall.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(lines), "{text}");
+        std::fs::write(path, text.replace(lines, others)).unwrap();
+    }
+
     /// Connection string of a role.
     pub(crate) fn url(&self, role: &str) -> String {
         format!("postgres://{role}@127.0.0.1:{}/{}?sslmode=disable", cluster().port(), self.database)

@@ -15,7 +15,7 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 11] = [
+const PUT_TOGETHER: [(&str, &str, &str); 30] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look_at", "{right}"),
@@ -29,6 +29,28 @@ const PUT_TOGETHER: [(&str, &str, &str); 11] = [
     // Quoted table; quoted columns; one of two words.
     ("src/store/copy.rs", "begin_sql", "{tables} {fingerprints} {held}"),
     ("src/store/copy.rs", "copy_sql", "{} {} {format}"),
+    // Quoted table.
+    ("src/store/copy/replace.rs", "empty_sql", "{}"),
+    // Of stages: names with a route's number; quoted tables and columns; types and collations as the catalogue quotes
+    // them; constants.
+    ("src/store/copy/stage.rs", "copy_sql", "{} {} {}"),
+    ("src/store/copy/stage.rs", "create_sql", "{} {}"),
+    ("src/store/copy/stage.rs", "distinct_sql", "{} {}"),
+    ("src/store/copy/stage.rs", "index_sql", "{} {RECORD}"),
+    ("src/store/copy/stage.rs", "insert", "{table} {}"),
+    ("src/store/copy/stage.rs", "on_conflict", "{conflict} {} {}"),
+    ("src/store/copy/stage.rs", "on_conflict", "{name} {name} {name}"),
+    ("src/store/copy/stage.rs", "rank_sql", "{ranked} {keys} {TURN} {keys} {} {PLACE} {} {ranked} {TURN} {PLACE}"),
+    ("src/store/copy/stage.rs", "sieve", "{insert} {values} {window} {order} {}"),
+    ("src/store/copy/stage.rs", "sieve", "{order} {order} {source}"),
+    ("src/store/copy/stage.rs", "sieve", "{source} {order} {order} {place}"),
+    ("src/store/copy/stage.rs", "sieve", "{window}"),
+    ("src/store/copy/stage.rs", "sieve", "{window}"),
+    ("src/store/copy/stage.rs", "sieve", "{} {window}"),
+    ("src/store/copy/stage.rs", "sieve", "{} {window}"),
+    ("src/store/copy/stage.rs", "take_without_key_sql", "{} {} {}"),
+    ("src/store/copy/stage.rs", "upsert_sql", "{} {keys} {} {} {keys} {} {}"),
+    ("src/store/copy/stage.rs", "without_key_sql", "{RECORD} {} {}"),
     // Quoted table; quoted column.
     ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
     // A constant number.
@@ -37,7 +59,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 11] = [
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 15] = [
+const SENT: [(&str, &str, &str); 40] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
     // `&'static str`: no text made at run time fits.
     ("src/store/copy.rs", "ask", "&statement"),
@@ -45,10 +67,37 @@ const SENT: [(&str, &str, &str); 15] = [
     ("src/store/copy.rs", "begin", "&sql"),
     ("src/store/copy.rs", "copy", "&sql"),
     ("src/store/copy.rs", "copy", "&statement"),
+    ("src/store/copy/replace.rs", "empty", "&sql"),
+    ("src/store/copy/replace.rs", "empty", "&statement"),
+    // Made by src/store/copy/stage.rs, or one of a few constants.
+    ("src/store/copy/sieve.rs", "attempt", "&sieve.attempt"),
+    ("src/store/copy/sieve.rs", "attempt", "&sieve.attempt"),
+    ("src/store/copy/sieve.rs", "attempt", "count"),
+    ("src/store/copy/sieve.rs", "attempt", "renew"),
+    ("src/store/copy/sieve.rs", "end_attempts", "sql"),
+    ("src/store/copy/sieve.rs", "index_stage", "&sql"),
+    ("src/store/copy/sieve.rs", "rank_stage", "&sql"),
+    ("src/store/copy/sieve.rs", "remove", "&sieve.remove"),
+    ("src/store/copy/sieve.rs", "sieve", "&sql.bounds"),
+    ("src/store/copy/sieve.rs", "sieve", "text"),
+    ("src/store/copy/sieve.rs", "take_without_key", "&sql"),
+    ("src/store/copy/sieve.rs", "take_without_key", "&statement"),
+    ("src/store/copy/sieve.rs", "traced", "&sieve.trace"),
+    ("src/store/copy/staged.rs", "copy_staged", "&sql"),
+    ("src/store/copy/staged.rs", "copy_staged", "&statement"),
+    ("src/store/copy/staged.rs", "create_stage", "&sql"),
+    ("src/store/copy/staged.rs", "upsert", "&sql"),
+    ("src/store/copy/staged.rs", "upsert", "&sql"),
+    ("src/store/copy/staged.rs", "upsert", "&statement"),
+    ("src/store/copy/staged.rs", "upsert", "&statement"),
+    ("src/store/copy/staged.rs", "without_key", "&sql"),
+    ("src/store/copy/staged.rs", "without_key", "&statement"),
     ("src/store/copy/versions.rs", "delete_others", "&sql"),
     ("src/store/copy/versions.rs", "delete_others", "&statement"),
     // `&'static str`: no text made at run time fits.
     ("src/store/ledger.rs", "query", "sql"),
+    // One of two constants.
+    ("src/store/ledger/leases.rs", "lease_by", "sql"),
     ("src/store/migrate.rs", "migrate", "&lock"),
     // Whoever calls these two is looked at himself.
     ("src/store/pool.rs", "query", "&statement"),

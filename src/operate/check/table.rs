@@ -1,7 +1,8 @@
 //! A feed's target tables: there, loadable, with the columns that the mapping names, and ours to write.
 
-use crate::config::feed::{ColumnMap, Feed, Format, OnChange, Route, Source};
+use crate::config::feed::{ColumnMap, Feed, Format, OnChange, Route, Source, Unknown};
 use crate::operate::lookup::nearest;
+use crate::pipeline::decode::plan::{Misfit, misfits};
 use crate::store::catalog::{Column, Shape, read_shape};
 use crate::store::encode::ColumnType;
 use crate::store::inspect;
@@ -72,11 +73,19 @@ pub(super) fn not_looked_at(feed: &Feed) -> Finding {
 
 /// Columns that objects fill, as far as the configuration alone says.
 fn filled<'a>(route: &'a Route, shape: &'a Shape) -> Vec<&'a str> {
+    let rescue = rescue_column(route, shape);
     if !route.mapping.columns.is_empty() {
-        return route.mapping.columns.iter().map(|map| map.column.as_str()).collect();
+        return route.mapping.columns.iter().map(|map| map.column.as_str()).chain(rescue).collect();
     }
     // The header or the number of fields decides; what the server fills itself may be left to it.
-    shape.columns.iter().filter(|column| !column.has_default).map(|column| column.name.as_str()).collect()
+    let plain = shape.columns.iter().filter(|column| !column.has_default || Some(column.name.as_str()) == rescue);
+    plain.map(|column| column.name.as_str()).collect()
+}
+
+/// The column of fields that the mapping does not mention, where it is wanted and there.
+fn rescue_column<'a>(route: &'a Route, shape: &'a Shape) -> Option<&'a str> {
+    let name = (route.mapping.unknown == Unknown::Rescue).then_some(route.mapping.rescue_column.as_str());
+    name.filter(|name| shape.column(name).is_some())
 }
 
 fn about_columns(feed: &Feed, route: &Route, shape: &Shape) -> Vec<Finding> {
@@ -103,6 +112,7 @@ fn about_columns(feed: &Feed, route: &Route, shape: &Shape) -> Vec<Finding> {
     }
     findings.push(Finding::ok(Area::Database, key(feed, route, "table"), detail));
     findings.extend(route.mapping.columns.iter().filter_map(|map| missing_column(feed, route, shape, map)));
+    findings.extend(misfits(feed, route, shape).into_iter().map(|misfit| misfitting(feed, route, misfit)));
     findings.extend(unfilled(route, shape).map(|column| {
         let detail = format!("column {:?} is NOT NULL without a default, and no field fills it", column.name);
         let advice = format!("map a field to {:?}, or give the column a default", column.name);
@@ -123,6 +133,17 @@ fn text_columns(route: &Route, shape: &Shape) -> Option<String> {
         .map(|column| format!("{} {}", column.name, column.type_name))
         .collect();
     (!other.is_empty()).then(|| format!("; COPY as text because of {}", other.join(", ")))
+}
+
+/// What no object could change: the same words that would halt the feed.
+fn misfitting(feed: &Feed, route: &Route, misfit: Misfit) -> Finding {
+    let Misfit { key: column, detail } = misfit;
+    if column == "rescue_column" {
+        let advice = "ALTER TABLE … ADD COLUMN … jsonb, or name another column";
+        return Finding::fail(Area::Database, path(feed, &column), detail, advice);
+    }
+    let advice = "correct the column's rules, or its type in the table";
+    Finding::fail(Area::Database, key(feed, route, &column), format!("{}: {detail}", route.table), advice)
 }
 
 fn missing_column(feed: &Feed, route: &Route, shape: &Shape, map: &ColumnMap) -> Option<Finding> {
@@ -148,8 +169,10 @@ fn missing_column(feed: &Feed, route: &Route, shape: &Shape, map: &ColumnMap) ->
 /// Columns that must have a value and get none; only an explicit mapping says so before an object is read.
 fn unfilled<'a>(route: &'a Route, shape: &'a Shape) -> impl Iterator<Item = &'a Column> {
     let explicit = !route.mapping.columns.is_empty();
+    let rescue = rescue_column(route, shape);
     shape.columns.iter().filter(move |column| {
         let mapped = route.mapping.columns.iter().any(|map| map.column == column.name);
-        explicit && !column.nullable && !column.has_default && !mapped
+        let filled = mapped || Some(column.name.as_str()) == rescue;
+        explicit && !column.nullable && !column.has_default && !filled
     })
 }

@@ -147,6 +147,10 @@ fn known_and_there(rules: &Rules<'_>, entry: &Entry, skip: Option<SkipReason>, j
 fn known_and_not_there(rules: &Rules<'_>, entry: &Entry, speaks: bool, judged: &mut Judged) {
     let is_kept = rules.feed.disposal == Disposal::Keep;
     match entry.state {
+        // Sent back by `keyfall replay`: it is read from the archive.
+        State::Pending | State::Leased if entry.disposal == "done" => {
+            judged.add(Finding::Waiting, entry, Some(progress(entry)));
+        }
         State::Pending | State::Leased if speaks => judged.add(Finding::Gone, entry, Some(progress(entry))),
         State::Quarantined if speaks => judged.add(Finding::Quarantined, entry, entry.error_code.clone()),
         State::Missing if speaks => judged.add(Finding::NeverRead, entry, None),

@@ -140,8 +140,6 @@ impl Outlet {
             self.hand_over().await?;
         }
         let Decoded { loaded, rejected, filtered, .. } = self.counts;
-        // Only rejected records need their header beside them.
-        let header = header.filter(|_| rejected > 0);
         Ok(Decoded { read: loaded + rejected + filtered, bytes, header, ..self.counts })
     }
 

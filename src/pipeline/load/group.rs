@@ -16,8 +16,8 @@ use super::super::decode::{self, DecodeError, Decoding, Piece, Target};
 use super::super::fetch;
 use super::super::progress::Progress;
 use super::{
-    Context, FRAMES_AHEAD, LoadError, Ready, changed, cleared, counts, duplicates, fitting_targets, ready, shapes,
-    tables_changed,
+    Context, FRAMES_AHEAD, LoadError, Ready, Way, changed, cleared, counts, duplicates, fitting_targets, ready,
+    refused, shapes, tables_changed,
 };
 
 /// Bodies of a group fetched at once.
@@ -59,7 +59,7 @@ pub struct Grouped {
 /// another one are in neither list and have to be loaded alone. An error means that nothing was loaded and each member has to be
 /// tried by itself.
 pub async fn group(context: &Context, leases: &[Lease], progress: &Progress) -> Result<Grouped, LoadError> {
-    let targets = fitting_targets(context).await?;
+    let targets = fitting_targets(context, Way::Straight).await?;
     let preparations: Vec<_> =
         leases.iter().enumerate().map(|(index, lease)| prepare(context, index, lease, &targets, progress)).collect();
     let prepared: Vec<Result<Option<Member>, LoadError>> =
@@ -147,6 +147,7 @@ async fn prepare(
     };
     let decoded_bytes = decoded.bytes;
     let counts = counts(lease, decoded, &body).await?;
+    refused::check_ratio(context.feed.rejects, &counts)?;
     Ok(Some(Member { index, routes, rejections, decoded_bytes, counts }))
 }
 

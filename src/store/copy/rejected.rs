@@ -1,9 +1,11 @@
 //! Rejected records, written down in the transaction that loads the others.
 
 use crate::domain::record::Rejection;
+use crate::failpoint::{self, Point};
 
 use super::super::error::StoreError;
 use super::Load;
+use super::repair::expect_one;
 
 impl Load {
     /// Writes rejected records of an object down. They are durable if and only if its rows are.
@@ -36,9 +38,10 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Runs with the role's search path, hence the qualified names.
+/// Runs with the role's search path, hence the qualified names. In a load there is no conflict; a record that is replayed
+/// in vain keeps its bytes and gets the new reason.
 const REJECT: &str = "-- copy::reject
-    INSERT INTO keyfall.rejections
+    INSERT INTO keyfall.rejections AS o
            (object_id, record_no, line, byte_offset, table_name, column_name, code, reason, raw, raw_bytes)
     SELECT $1, r.record, CASE WHEN r.line OPERATOR(pg_catalog.>) 0 THEN r.line END,
            CASE WHEN r.line OPERATOR(pg_catalog.>) 0 THEN r.byte END, r.table_name, r.column_name, r.code, r.reason,
@@ -46,4 +49,47 @@ const REJECT: &str = "-- copy::reject
       FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
                   $9::pg_catalog.bytea[], $10::bigint[])
            AS r (record, line, byte, table_name, column_name, code, reason, raw, raw_bytes)
-    RETURNING id";
+    ON CONFLICT (object_id, record_no) DO UPDATE
+       SET table_name = excluded.table_name, column_name = excluded.column_name, code = excluded.code,
+           reason = excluded.reason, rejected_at = pg_catalog.now()
+     WHERE o.replayed_at IS NULL
+    RETURNING o.id";
+
+impl Load {
+    /// Moves rejected records of a locked object to the loaded or filtered ones; `ids` are those decoded without fault.
+    ///
+    /// What the server kept out since has been written down anew by [`Load::reject`] in this very transaction, whose
+    /// time it bears, and stays. Exactly as many must be left as rows were copied and records filtered, or everything is
+    /// rolled back: so no record counts as loaded without its row, and none is loaded twice.
+    pub async fn mark_replayed(&self, id: i64, ids: &[i64], counts: Replayed) -> Result<(), StoreError> {
+        let (loaded, filtered) = (signed(counts.loaded), signed(counts.filtered));
+        let changed = self.ask("ledger update", MARK_REPLAYED, &[&id, &ids, &loaded, &filtered]).await?;
+        expect_one("copy::mark_replayed", changed.len())?;
+        failpoint::reach(Point::RepairMarked).await?;
+        Ok(())
+    }
+}
+
+/// What became of rejected records that were decoded anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replayed {
+    /// Their rows are in their tables now.
+    pub loaded: u64,
+    /// They are left out now.
+    pub filtered: u64,
+}
+
+const MARK_REPLAYED: &str = "-- copy::mark_replayed
+    WITH moved AS (
+        UPDATE keyfall.rejections r SET replayed_at = pg_catalog.now()
+         WHERE r.object_id OPERATOR(pg_catalog.=) $1 AND r.id OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.int8[])
+           AND r.replayed_at IS NULL AND r.rejected_at OPERATOR(pg_catalog.<>) pg_catalog.now()
+        RETURNING r.id
+    )
+    UPDATE keyfall.objects o
+       SET rows_loaded = o.rows_loaded OPERATOR(pg_catalog.+) $3::pg_catalog.int8,
+           rows_filtered = o.rows_filtered OPERATOR(pg_catalog.+) $4::pg_catalog.int8,
+           rows_rejected = o.rows_rejected OPERATOR(pg_catalog.-) ($3::pg_catalog.int8 OPERATOR(pg_catalog.+) $4::pg_catalog.int8)
+     WHERE o.id OPERATOR(pg_catalog.=) $1 AND o.state OPERATOR(pg_catalog.=) 'loaded'
+       AND (SELECT pg_catalog.count(*) FROM moved) OPERATOR(pg_catalog.=) ($3::pg_catalog.int8 OPERATOR(pg_catalog.+) $4::pg_catalog.int8)
+    RETURNING o.id";

@@ -96,7 +96,7 @@ fn read_other(row: &Row) -> Result<OtherVersion, StoreError> {
 }
 
 /// The table's triggers need the role's search path, so the operator is named in full.
-fn delete_sql(shape: &Shape) -> String {
+pub(super) fn delete_sql(shape: &Shape) -> String {
     format!(
         "DELETE FROM {} WHERE {} OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[])",
         quoted_table(&shape.table),

@@ -195,7 +195,8 @@ const RECORD: &str = "-- ledger::record
            SET state      = CASE WHEN o.state IN ('missing', 'superseded') THEN 'pending' ELSE o.state END,
                superseded_by = NULL,
                suspicions = CASE WHEN o.state IN ('missing', 'superseded') THEN 0 ELSE o.suspicions END,
-               disposal   = CASE WHEN o.state = 'loaded' THEN 'pending' ELSE o.disposal END,
+               -- What is back is read where it lies now, not in the archive.
+               disposal   = CASE WHEN o.state = 'loaded' THEN 'pending' ELSE 'none' END,
                disposal_not_before = '-infinity',
                not_before = CASE WHEN excluded.visible_at > o.visible_at THEN excluded.not_before
                                  ELSE now() + make_interval(secs => 0.1 * power(2, least(o.attempt, 12))) END,

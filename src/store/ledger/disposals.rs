@@ -98,21 +98,27 @@ const TAKE: &str = "-- ledger::take_disposals
     )
     UPDATE keyfall.objects o
        SET disposal_attempts = o.disposal_attempts + 1,
-           disposal_not_before = now() + make_interval(secs => $3)
+           disposal_not_before = now() + make_interval(secs => $3),
+           disposal_taken_until = now() + make_interval(secs => $3)
       FROM due WHERE o.id = due.id AND o.state = 'loaded' AND o.disposal = 'pending'
     RETURNING o.id, o.bucket, o.key, o.etag, o.version_id, o.size, o.key_time, o.visible_at, o.disposal_attempts";
 
+/// A disposer that was frozen with a batch in hand may end after an operator has undone the load: the original is gone
+/// all the same, and where its copy lies must not be forgotten.
 const MARK_DISPOSED: &str = "-- ledger::mark_disposed
     UPDATE keyfall.objects o
        SET disposal = 'done', disposed_at = now(), archived_to = coalesce(d.archived_to, o.archived_to),
-           disposal_error = d.note
+           disposal_error = d.note, disposal_taken_until = NULL
       FROM unnest($1::bigint[], $2::text[], $3::text[]) AS d (id, archived_to, note)
-     WHERE o.id = d.id AND o.disposal = 'pending' AND o.state = 'loaded'
+     WHERE o.id = d.id
+       AND (o.disposal = 'pending' AND o.state = 'loaded'
+            OR o.disposal = 'none' AND o.state IN ('undone', 'pending', 'leased', 'missing') AND d.note IS NULL)
     RETURNING o.id";
 
 const POSTPONE: &str = "-- ledger::postpone_disposals
     UPDATE keyfall.objects o
-       SET disposal_error = d.error, disposal_not_before = now() + make_interval(secs => d.delay)
+       SET disposal_error = d.error, disposal_not_before = now() + make_interval(secs => d.delay),
+           disposal_taken_until = NULL
       FROM unnest($1::bigint[], $2::text[], $3::float8[]) AS d (id, error, delay)
      WHERE o.id = d.id AND o.disposal = 'pending'";
 

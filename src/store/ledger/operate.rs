@@ -10,8 +10,8 @@ pub(super) const RETRYABLE: [State; 4] = [State::Quarantined, State::Missing, St
 
 impl Ledger {
     /// Sends objects back to `pending`, with their counters at zero. Loaded objects are never among them; objects
-    /// waiting out a delay become due at once. What `on_change` or `duplicate_content` had set aside is approved by
-    /// that: somebody has seen their reason and wants it loaded, so neither is asked again.
+    /// waiting out a delay become due at once. What `on_change`, `duplicate_content` or mode `replace` had set aside is
+    /// approved by that: somebody has seen the reason and wants it loaded, so none of them is asked again.
     pub async fn retry(&self, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
         let states = RETRYABLE.map(State::as_str).to_vec();
         let rows = self.query(RETRY, &[&ids, &states]).await?;
@@ -36,15 +36,24 @@ impl Ledger {
     }
 }
 
+/// What is read again brings its rejections again: the ones of an undone load are deleted in the same statement.
 const RETRY: &str = "-- ledger::retry
-    UPDATE keyfall.objects
-       SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
-           approved = approved OR coalesce(reason IN ('changed', 'duplicate'), false)
-                      OR state = 'quarantined'
-                         AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
-           error_code = NULL, error_detail = NULL, error_advice = NULL
-     WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
-    RETURNING id";
+    WITH changed AS (
+        UPDATE keyfall.objects
+           SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
+               replays = replays + CASE WHEN state = 'undone' THEN 1 ELSE 0 END,
+               loaded_at = NULL, rows_read = NULL, rows_loaded = NULL, rows_rejected = NULL, rows_filtered = NULL,
+               header = NULL, lease_owner = NULL, lease_token = NULL,
+               approved = approved OR coalesce(reason IN ('changed', 'duplicate', 'outdated'), false)
+                          OR state = 'quarantined'
+                             AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
+               error_code = NULL, error_detail = NULL, error_advice = NULL
+         WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
+        RETURNING id
+    ), gone AS (
+        DELETE FROM keyfall.rejections r USING changed c WHERE r.object_id = c.id
+    )
+    SELECT id FROM changed";
 
 const SKIP: &str = "-- ledger::skip
     UPDATE keyfall.objects SET state = 'skipped', reason = 'operator'

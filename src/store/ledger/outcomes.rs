@@ -100,8 +100,8 @@ impl Ledger {
     /// Which of these leases' loads are durable: the read-back that decides, in a statement of its own.
     ///
     /// Answers ids that are `loaded` under the token given; `commit()`'s own word is never taken
-    /// (rust-postgres#1334). A version that was replaced in the meantime still has the token, and only a load leaves
-    /// it there: every other way to `superseded` takes it away.
+    /// (rust-postgres#1334). A version that was replaced or undone in the meantime still has the token, and only a load
+    /// leaves it there: every other way to these states takes it away.
     pub async fn loaded_among(&self, held: &[(i64, Uuid)]) -> Result<HashSet<i64>, StoreError> {
         let (ids, tokens): (Vec<i64>, Vec<Uuid>) = held.iter().copied().unzip();
         let rows = self.query(LOADED_AMONG, &[&ids, &tokens]).await?;
@@ -121,4 +121,4 @@ const SETTLE: &str = "-- ledger::settle
 /// By id: there is no index on tokens, and this runs after every commit.
 const LOADED_AMONG: &str = "-- ledger::loaded_among
     SELECT id FROM keyfall.objects
-     WHERE id = ANY($1) AND lease_token = ANY($2) AND state IN ('loaded', 'superseded')";
+     WHERE id = ANY($1) AND lease_token = ANY($2) AND state IN ('loaded', 'superseded', 'undone')";

@@ -19,6 +19,12 @@ pub struct FeedCounts {
     pub disposal_pending: u64,
     /// Rows of all loaded objects.
     pub rows_loaded: u64,
+    /// Records read for them: the sum of loaded, rejected and filtered ones.
+    pub rows_read: u64,
+    /// Records of them that are rejected and were not loaded since.
+    pub rows_rejected: u64,
+    /// Records of them that were left out.
+    pub rows_filtered: u64,
     /// Key time up to which everything known is terminal.
     pub frontier: Option<Timestamp>,
     /// When the oldest object that is not terminal became visible.
@@ -99,8 +105,16 @@ pub struct ObjectRow {
     pub visible_at: Timestamp,
     /// Loaded at.
     pub loaded_at: Option<Timestamp>,
+    /// Records read: the sum of the next three.
+    pub rows_read: Option<u64>,
     /// Rows loaded.
     pub rows_loaded: Option<u64>,
+    /// Records that are rejected and were not loaded since.
+    pub rows_rejected: Option<u64>,
+    /// Records left out.
+    pub rows_filtered: Option<u64>,
+    /// Times it was undone and sent back to be loaded again.
+    pub replays: i32,
     /// Attempts.
     pub attempt: i32,
     /// Error code.
@@ -176,6 +190,9 @@ fn read_counts(row: &tokio_postgres::Row) -> Result<FeedCounts, StoreError> {
         states,
         disposal_pending: from_bigint(row.try_get("disposal_pending")?),
         rows_loaded: from_bigint(row.try_get("rows_loaded")?),
+        rows_read: from_bigint(row.try_get("rows_read")?),
+        rows_rejected: from_bigint(row.try_get("rows_rejected")?),
+        rows_filtered: from_bigint(row.try_get("rows_filtered")?),
         frontier: row.try_get("frontier")?,
         oldest_open_visible_at: row.try_get("oldest_open_visible_at")?,
         last_loaded_at: row.try_get("last_loaded_at")?,
@@ -184,6 +201,7 @@ fn read_counts(row: &tokio_postgres::Row) -> Result<FeedCounts, StoreError> {
 
 fn read_object(row: &tokio_postgres::Row) -> Result<ObjectRow, StoreError> {
     let (bucket, key): (String, String) = (row.try_get("bucket")?, row.try_get("key")?);
+    let rows = |name| -> Result<Option<u64>, StoreError> { Ok(row.try_get::<_, Option<i64>>(name)?.map(from_bigint)) };
     Ok(ObjectRow {
         id: row.try_get("id")?,
         feed: row.try_get("feed")?,
@@ -194,7 +212,11 @@ fn read_object(row: &tokio_postgres::Row) -> Result<ObjectRow, StoreError> {
         key_time: row.try_get("key_time")?,
         visible_at: row.try_get("visible_at")?,
         loaded_at: row.try_get("loaded_at")?,
-        rows_loaded: row.try_get::<_, Option<i64>>("rows_loaded")?.map(from_bigint),
+        rows_read: rows("rows_read")?,
+        rows_loaded: rows("rows_loaded")?,
+        rows_rejected: rows("rows_rejected")?,
+        rows_filtered: rows("rows_filtered")?,
+        replays: row.try_get("replays")?,
         attempt: row.try_get("attempt")?,
         error_code: row.try_get("error_code")?,
         error_detail: row.try_get("error_detail")?,
@@ -207,7 +229,7 @@ fn read_object(row: &tokio_postgres::Row) -> Result<ObjectRow, StoreError> {
 
 const FEED_COUNTS: &str = "-- ledger::feed_counts
     SELECT feed, pending, leased, loaded, quarantined, skipped, missing, superseded, undone, disposal_pending,
-           rows_loaded, frontier, oldest_open_visible_at, last_loaded_at
+           rows_loaded, rows_read, rows_rejected, rows_filtered, frontier, oldest_open_visible_at, last_loaded_at
       FROM keyfall.feed_status ORDER BY feed";
 
 const GAUGES: &str = "-- ledger::gauges
@@ -250,8 +272,8 @@ const OPEN_WORK: &str = "-- ledger::open_work
        AND (o.state IN ('pending', 'leased', 'quarantined') OR o.disposal = 'pending')";
 
 const OBJECTS: &str = "-- ledger::objects
-    SELECT id, feed, bucket, key, state, reason, size, key_time, visible_at, loaded_at, rows_loaded, attempt,
-           error_code, error_detail, error_advice, disposal, disposal_error, archived_to
+    SELECT id, feed, bucket, key, state, reason, size, key_time, visible_at, loaded_at, rows_read, rows_loaded,
+           rows_rejected, rows_filtered, replays, attempt, error_code, error_detail, error_advice, disposal, disposal_error, archived_to
       FROM keyfall.objects
      WHERE ($1::text IS NULL OR feed = $1)
        AND (cardinality($2::text[]) = 0 OR state = ANY($2))

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::emit::{seconds, set};
 use super::{
     DISPOSE_PENDING, FEED_PAUSED, FRONTIER_TIMESTAMP, LAST_COMMIT_TIMESTAMP, LEDGER_OBJECTS,
-    LEDGER_OLDEST_PENDING_TIMESTAMP, MISSING_SLOTS, RECONCILE_DIFFERENCES, RECONCILED_TIMESTAMP,
+    LEDGER_OLDEST_PENDING_TIMESTAMP, MISSING_SLOTS, OPEN_REJECTIONS, RECONCILE_DIFFERENCES, RECONCILED_TIMESTAMP,
 };
 use crate::domain::feed::FeedName;
 use crate::domain::state::State;
@@ -23,6 +23,8 @@ pub struct FeedGauges {
     pub last_commit: Option<Timestamp>,
     /// Loaded objects that still have to be disposed of.
     pub dispose_pending: u64,
+    /// Rejected records of loaded objects that were not loaded since.
+    pub open_rejections: u64,
     /// Whether the feed is paused.
     pub paused: bool,
 }
@@ -38,6 +40,7 @@ pub fn ledger(feed: &FeedName, gauges: &FeedGauges) {
     set(&FRONTIER_TIMESTAMP, [feed], seconds(gauges.frontier));
     set(&LAST_COMMIT_TIMESTAMP, [feed], seconds(gauges.last_commit));
     set(&DISPOSE_PENDING, [feed], gauges.dispose_pending as f64);
+    set(&OPEN_REJECTIONS, [feed], gauges.open_rejections as f64);
     set(&FEED_PAUSED, [feed], f64::from(u8::from(gauges.paused)));
 }
 

@@ -1,4 +1,4 @@
-//! Makers of cells that their column's type does not take: three records, the last of which is bad.
+//! Makers of cells that their column's type or rules do not take.
 
 use super::makers;
 
@@ -14,8 +14,14 @@ fn after(good: &str, cell: &str) -> String {
 
 /// A header and one record for each cell.
 fn each(cells: &[&str]) -> String {
-    let rows = (1..).zip(cells).map(|(id, cell)| format!("{id},\"{cell}\"\n"));
+    let rows = (1..).zip(cells).map(|(id, cell)| format!("{id},\"{}\"\n", cell.replace('"', "\"\"")));
     "id,culprit\n".to_owned() + &rows.collect::<String>()
+}
+
+/// A line of JSON for each value.
+fn lines(values: &[&str]) -> String {
+    let lines = (1..).zip(values).map(|(id, value)| format!("{{\"id\":{id},\"culprit\":{value}}}"));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 makers! {
@@ -65,4 +71,32 @@ makers! {
     range_backwards => third("[5,1]"),
     macaddr_of_letters => third("08:00:zz"),
     regclass_unknown => third("no_such_relation"),
+    json_scalars => lines(&["12", "\"12\"", "true", "[1]", "{\"a\":1}", "null", "1.0", "1e3", "\"S3CRET\""]),
+    json_arrays => lines(&["[1,null]", "[[1],[2]]", "[]", "[\"1\"]", "[{}]", "{}", "1", "\"{1}\"", "[[1],[2,3]]"]),
+    json_times => lines(&["1700000000", "1700000000.123456", "1.7e9", "\"1700000000\"", "\"2023-11-14T22:13:20Z\"", "true"]),
+    json_nanos => lines(&["1700000000123456789", "1700000000123456000.5", "-1"]),
+    int_trouble => each(&["9223372036854775808", "1e3", " 42 ", "٤٢", "8.0", "", "42", "0x1F", "1_000", "S3CRET"]),
+    float_trouble => each(&["NaN", "Infinity", "-0", "1e400", "1e-400", "1.5", "1,5", "S3CRET"]),
+    numeric_trouble => each(&["NaN", "-Infinity", "-0", "1e400", "1e200000", "1.5.0", "-", "S3CRET"]),
+    date_trouble => each(&["now", "infinity", "2024-02-30", "2024-02-29", "1900-02-29", "0000-01-01", "24-01-01", " "]),
+    timestamptz_trouble => each(&["2024-03-10 02:30", "2024-11-03 01:30", "today", "2024-03-10 02:30Z", "2024-03-10 24:01"]),
+    boolean_trouble => each(&["yes", "on", "1", "t", "TRUE", "maybe", "2", "ja", "tr"]),
+    uuid_trouble => each(&["{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}", "a0eebc99", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+    json_trouble => each(&["{\"a\":1}", "{a:1}", "[1,", "\"a\\u0000\"", "NaN"]),
+    bounds_of_int => each(&["-6", "-5", "-4", "9", "10", "11", ""]),
+    bounds_of_numeric => each(&["0.0999999999999999999999", "0.10", "1e2", "100.00", "100.0000000000000000000001"]),
+    bounds_of_float => each(&["-1e-300", "-0", "0", "1", "1.0000000000000002"]),
+    bounds_of_date => each(&["2023-12-31", "2024-01-01", "2024-12-31", "2025-01-01"]),
+    bounds_of_time => each(&["07:59:59.999999", "08:00", "17:00:00.000000", "17:00:00.000001"]),
+    bounds_of_timestamptz => each(&["2023-12-31 22:59:59.999999Z", "2023-12-31 23:00Z", "2024-01-01 00:00", "2023-12-31 23:59"]),
+    words => each(&["on", "off", "On", "o", "offf", " on", ""]),
+    codes => each(&["AB-1", "AB-", "AB", "xAB", "AB\n", "ab"]),
+    lengths => each(&["ä", "äö", "äöü", "äöüß", "  ", "😀😀"]),
+    null_words => each(&["NULL", "n/a", "null", "", "  ", "x"]),
+    blanks_around => each(&[" 7 ", "\t8\t", "  ", "9"]),
+    blanks => each(&["", " ", "\t", "0"]),
+    fractions_of_zeros => each(&["8.0", "-8.000", "8.", ".0", "8.01", "8e0", "8"]),
+    epoch_seconds => each(&["0", "1700000000.123456", "-1", "1.7e9", "2024-01-01", "1e20", "0.0000000001", "253402300800"]),
+    epoch_millis => each(&["1700000000123", "1700000000123.5", "1700000000", "S3CRET"]),
+    days_in_words => each(&["29/02/2024", "1/3/2024", "30/02/2024", "2024-02-29", "29/02/2024 10:00", " 29/02/2024", "29/02/24x"]),
 }

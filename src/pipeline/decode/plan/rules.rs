@@ -86,11 +86,11 @@ impl<'a> Checks<'a> {
         match (min_length, max_length) {
             (Some(least), _) if length < *least => Err(CellError::new(
                 "E-RULE-LENGTH",
-                format!("{length} characters, fewer than the {least} that the feed asks for (min_length)"),
+                format!("too short: the feed takes no fewer characters than {least} (min_length)"),
             )),
             (_, Some(most)) if length > *most => Err(CellError::new(
                 "E-RULE-LENGTH",
-                format!("{length} characters, more than the {most} that the feed takes (max_length)"),
+                format!("too long: the feed takes no more characters than {most} (max_length)"),
             )),
             _ => Ok(()),
         }
