@@ -24,6 +24,9 @@ mod operator;
 #[path = "cli/plain.rs"]
 mod plain;
 #[cfg(feature = "demo")]
+#[path = "cli/propose.rs"]
+mod propose;
+#[cfg(feature = "demo")]
 #[path = "cli/repair.rs"]
 mod repair;
 #[cfg(feature = "demo")]

@@ -17,6 +17,7 @@ mod postgres;
 mod queue;
 mod reload;
 mod repair;
+mod rows;
 mod s3;
 mod signals;
 mod soak;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Case> {
         operator::cases(),
         repair::cases(),
         targets::cases(),
+        rows::cases(),
         reload::cases(),
         errands::cases(),
         storm::cases(),

@@ -72,7 +72,8 @@ struct Case {
     /// The code, and parts of what the operator is told.
     #[serde(default)]
     reason: Vec<String>,
-    /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`.
+    /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`; behind its number, `3 a|b`, where some
+    /// are rejected or left out.
     #[serde(default)]
     records: Option<Vec<String>>,
     /// Records that are kept out: `record line byte column code: reason`, with `-` for no column.

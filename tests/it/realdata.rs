@@ -73,6 +73,44 @@ async fn three_real_tables_load_whole_once_with_blanks_as_null_and_are_archived(
     }
 }
 
+/// Number, line, column, code and bytes of each record of `hired_employees` that has a blank, from the file itself.
+fn blanks(text: &str) -> Vec<String> {
+    const COLUMNS: [&str; 5] = ["id", "name", "datetime", "department_id", "job_id"];
+    let blank = |(line, record): (usize, &str)| {
+        let column = record.split(',').position(|field| field.trim().is_empty())?;
+        Some(format!("{line} {line} {} E-ROW-NULL {record}\n", COLUMNS[column]))
+    };
+    (1..).zip(text.lines()).filter_map(blank).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_fields_are_required_seventy_real_records_are_rejected_and_the_others_loaded() {
+    let Some(folder) = folder("globant") else { return };
+    let lab = Lab::new().await;
+    lab.execute(TABLES).await;
+    let body = read(&folder, "hired_employees.csv");
+    let expected = blanks(std::str::from_utf8(&body).expect("UTF-8"));
+    assert_eq!(expected.len(), 70, "the data is what it was");
+    lab.s3.put(BUCKET, "he/hired_employees.csv", body.clone());
+    lab.s3.put(BUCKET, "strict/hired_employees.csv", body);
+    let budget = |most: u64| format!("csv.header = false\nrequired = true\nrejects = {{ max_rows = {most} }}");
+    let feeds = feed("he", "hired_employees", &budget(70)) + &feed("strict", "hired_employees", &budget(69));
+    for _ in 0..2 {
+        assert_eq!(lab.once(&feeds).await, 3, "one record too many for the second feed");
+        assert_eq!(lab.count("SELECT count(*) FROM hired_employees").await, 1929);
+        let found = "SELECT concat_ws(' ', record_no, line, column_name, code, convert_from(raw, 'UTF8'))
+                       FROM keyfall.rejection_status WHERE key = 'he/hired_employees.csv' ORDER BY record_no";
+        assert_eq!(lab.texts(found).await, expected);
+    }
+    let unsaid = "SELECT count(*) FROM keyfall.rejections WHERE reason NOT LIKE '%blank%' OR table_name IS NULL";
+    assert_eq!(lab.count(unsaid).await, 0);
+    let strict = lab.entry("strict/hired_employees.csv").await;
+    assert_eq!((strict.state.as_str(), strict.code.as_str()), ("quarantined", "E-REJECTS"), "{strict:?}");
+    let counts = "SELECT concat_ws(' ', rows_read, rows_loaded, rows_rejected, rows_filtered) FROM keyfall.objects
+                   WHERE key = 'he/hired_employees.csv'";
+    assert_eq!(lab.texts(counts).await, ["1999 1929 70 0"]);
+}
+
 /// How a variant is configured, and what must come of it.
 struct Variant {
     file: &'static str,
@@ -92,6 +130,10 @@ use Outcome::{Refused, Rows, Same};
 
 const PLAIN: &str = "csv.header = false";
 const SEMICOLON: &str = "csv = { header = false, delimiter = \";\" }";
+const BLANKS: &str = "csv = { header = false, delimiter = \";\", blank_records = \"filter\" }";
+const FLOATS: &str = "csv.header = false\nintegral_floats = true";
+const PADDED: &str = "csv.ragged = \"pad\"";
+const PADDED_ZERO: &str = "csv.ragged = \"pad\"\nnull = [\"\", \"0\"]";
 const ZIP: Outcome = Refused("E-FORMAT", &["a ZIP archive or a spreadsheet", "expects csv"]);
 const AVRO: Outcome = Refused("E-FORMAT", &["Avro", "expects csv"]);
 const SPELLED: &str = "columns = { id = \"employee_id\", name = \"employee_name\", datetime = \"hire_date\", department_id = \"department_id\", job_id = \"job_id\" }";
@@ -112,6 +154,7 @@ const VARIANTS: &[Variant] = &[
         SEMICOLON,
         Refused("E-ROW-NULL", &["line 13 (record 13", "\"id\""]),
     ),
+    variant("departments.semicolon_blank_rows.csv", BLANKS, Same),
     variant("departments.semicolon_blank_rows.csv", PLAIN, Refused("E-CSV-HEADER", &["1 field,", "delimiter"])),
     variant("departments.xlsx", PLAIN, ZIP),
     variant("Departments.avro", PLAIN, AVRO),
@@ -143,6 +186,10 @@ const VARIANTS: &[Variant] = &[
         PLAIN,
         Refused("E-CELL-INT", &["line 2 (record 2", "\"department_id\"", "not a whole number"]),
     ),
+    variant("hired_employees.float_ids.csv", FLOATS, Same),
+    // Somebody wrote 0 for one of the blanks.
+    variant("hired_employees.header_ragged_short_rows.csv", PADDED, Rows(1999, 69)),
+    variant("hired_employees.header_ragged_short_rows.csv", PADDED_ZERO, Same),
     variant(
         "hired_employees.header_ragged_short_rows.csv",
         "",
@@ -152,6 +199,16 @@ const VARIANTS: &[Variant] = &[
     variant("Employees.avro", PLAIN, AVRO),
     variant("hired_employees.isantrich.avro", PLAIN, AVRO),
 ];
+
+/// A line of the table: file, what the feed says of it, and what came of it. `-- --nocapture` shows them.
+fn shown(variant: &Variant, rows: i64, entry: &crate::support::Entry) -> String {
+    let outcome = match entry.code.as_str() {
+        "" => format!("{rows} rows"),
+        code => format!("refused, {code}: {}", entry.detail),
+    };
+    let config = variant.config.replace('\n', ", ");
+    format!("| {} | {} | {outcome} |", variant.file, if config.is_empty() { "(none)" } else { &config })
+}
 
 fn table_of(file: &str) -> &'static str {
     let name = file.to_lowercase();
@@ -205,6 +262,7 @@ async fn every_variant_people_shipped_loads_to_the_same_rows_or_is_refused_with_
                 entry.state == "quarantined" && entry.code == code && told && rows == 0 && !entry.advice.is_empty()
             }
         };
+        println!("{}", shown(variant, rows, &entry));
         if !right {
             writeln!(wrong, "{} ({:?}): {rows} rows, {entry:?}", variant.file, variant.config)
                 .expect("memory takes it");

@@ -15,11 +15,15 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 32] = [
+const PUT_TOGETHER: [(&str, &str, &str); 35] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look_at", "{right}"),
     ("src/operate/check/table.rs", "text_columns", "{}"),
+    // Quoted schema and table, for a person to look at and run.
+    ("src/operate/propose/text.rs", "ddl", "{table}"),
+    ("src/operate/propose/text.rs", "ddl", "{table}"),
+    ("src/operate/propose/text.rs", "ddl", "{}"),
     // A constant of ours.
     ("src/store/catalog.rs", "read_shape", "{FINGERPRINT}"),
     // A message.

@@ -118,7 +118,7 @@ fn narrow(listing: &mut Listing) {
     listing.objects.retain(|listed| listed.key.starts_with(&folder));
     if outside > 0 {
         let folder = folder.escape_debug();
-        listing.remarks.push(format!("{outside} keys begin so and are not in the folder {folder}: left out"));
+        listing.remarks.push(format!("keys that begin so and are not in the folder {folder}, left out: {outside}"));
     }
     listing.prefix = folder;
 }
