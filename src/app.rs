@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::aws::s3::S3Store;
 use crate::aws::sqs::SqsQueue;
+use crate::config::s3::S3;
 use crate::config::{Config, Loaded, Sources};
 use crate::domain::backoff;
 use crate::domain::ports::{ObjectStore, S3Error};
@@ -57,7 +58,12 @@ pub async fn run(loaded: Loaded, sources: Sources, mode: Mode) -> anyhow::Result
 
 /// The object store of a configuration.
 pub async fn object_store(config: &Config) -> Result<Arc<dyn ObjectStore>, S3Error> {
-    Ok(Arc::new(S3Store::connect(&config.s3).await?))
+    object_store_of(&config.s3).await
+}
+
+/// The object store of its settings alone.
+pub async fn object_store_of(settings: &S3) -> Result<Arc<dyn ObjectStore>, S3Error> {
+    Ok(Arc::new(S3Store::connect(settings).await?))
 }
 
 /// Queues by their names in the configuration.

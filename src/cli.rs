@@ -13,6 +13,7 @@ mod demo;
 pub mod exit;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod feed;
 mod health;
 mod manual;
 mod migrate;
@@ -93,6 +94,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Resume(args) => pause::resume(&session, &args),
         Command::Sweep(args) => sweep::sweep(&session, &args),
         Command::Reconcile(args) => reconcile::reconcile(&session, &args),
+        Command::Feed(args) => feed::feed(&session, &args),
         Command::Migrate => migrate::migrate(&session),
         Command::Config(args) => config::config(&session, &args),
         Command::Health(args) => health::health(&session, &args),

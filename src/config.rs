@@ -9,6 +9,7 @@ pub mod database;
 pub mod feed;
 pub mod http;
 pub mod lifecycle;
+pub mod proposal;
 pub mod queue;
 pub mod s3;
 pub mod secret;
@@ -107,7 +108,7 @@ fn load_from(sources: &Sources, searched: &[&str]) -> Result<Loaded, ConfigError
 pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::default();
     let shape = Shape::of_config();
-    let merged = layers::gather_text(text, &shape, &mut report);
+    let merged = layers::gather_beside(&Sources::default(), &[], text, (&shape, &mut report));
     finish(merged, &Sources::default(), &[], &shape, report)
 }
 

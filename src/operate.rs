@@ -8,6 +8,7 @@ pub mod compare;
 pub mod health;
 pub mod lookup;
 pub mod plan;
+pub mod propose;
 pub mod reconcile;
 pub mod rejections;
 pub mod repair;

@@ -121,6 +121,8 @@ pub(super) enum Command {
     Sweep(SweepArgs),
     /// Prove that everything in the bucket is loaded and disposed of, or name what is not
     Reconcile(ReconcileArgs),
+    /// Feeds for objects that nobody has described yet
+    Feed(FeedArgs),
     /// Create the ledger, or bring it to this program's schema version
     Migrate,
     /// Show or check the configuration
@@ -441,6 +443,37 @@ pub(super) struct ReconcileArgs {
     /// Name at most this many objects of each kind
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FeedArgs {
+    #[command(subcommand)]
+    pub(super) command: FeedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FeedCommand {
+    /// Look at sample objects and propose a feed and its table; changes nothing
+    Init(FeedInitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FeedInitArgs {
+    /// Where the objects lie: a bucket, and what their keys begin with
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub(super) address: crate::operate::propose::Address,
+    /// Name of the feed [default: the last word of the keys' pattern]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<crate::domain::feed::FeedName>,
+    /// Table [default: public and the feed's name]
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub(super) table: Option<String>,
+    /// Look at this many objects
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) samples: u16,
+    /// Print the statements that make the table, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub(super) sql: bool,
 }
 
 #[derive(Debug, Args)]

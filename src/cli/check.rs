@@ -19,7 +19,7 @@ pub(super) fn check(session: &Session, args: &CheckArgs) -> Result<Exit, Failure
         Ok(loaded) => loaded,
         Err(errors) => return conclude(session.output, &check::invalid(&errors)),
     };
-    session.log(&loaded.config, Kind::Errand)?;
+    session.log(&loaded.config.telemetry, Kind::Errand)?;
     let report = if args.offline {
         check::offline(&loaded)
     } else {

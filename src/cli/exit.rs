@@ -8,6 +8,7 @@ use crate::config::ConfigErrors;
 use crate::domain::ports::S3Error;
 use crate::operate::compare::CompareError;
 use crate::operate::lookup::UnknownFeed;
+use crate::operate::propose::ProposeError;
 use crate::operate::sweep::SweepError;
 use crate::operate::window::WindowError;
 use crate::store::error::StoreError;
@@ -143,6 +144,22 @@ impl From<CompareError> for Failure {
             CompareError::S3 { .. } | CompareError::Unordered { .. } => Exit::S3,
             CompareError::Store(error) => return Self::from(error),
             CompareError::Broken { .. } => Exit::Failure,
+        };
+        Self::new(exit, error.to_string(), error.advice())
+    }
+}
+
+impl From<ProposeError> for Failure {
+    fn from(error: ProposeError) -> Self {
+        let exit = match error {
+            _ if error.is_of_store() => Exit::S3,
+            ProposeError::Taken { .. } | ProposeError::Refused(_) => Exit::Usage,
+            ProposeError::S3 { .. }
+            | ProposeError::Nothing { .. }
+            | ProposeError::NoSample { .. }
+            | ProposeError::Foreign { .. }
+            | ProposeError::Unreadable { .. }
+            | ProposeError::NoRecords { .. } => Exit::Failure,
         };
         Self::new(exit, error.to_string(), error.advice())
     }

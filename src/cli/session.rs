@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::app;
-use crate::config::telemetry::LogFormat;
+use crate::config::telemetry::{LogFormat, Telemetry};
 use crate::config::{self, Config, Loaded, Sources};
 use crate::store::inspect;
 use crate::store::ledger::Ledger;
@@ -35,7 +35,7 @@ impl Session {
     /// Loads the configuration and starts logging by it.
     pub(super) fn load(&self, kind: Kind) -> Result<Loaded, Failure> {
         let loaded = config::load(&self.sources)?;
-        self.log(&loaded.config, kind)?;
+        self.log(&loaded.config.telemetry, kind)?;
         for warning in &loaded.warnings {
             match kind {
                 Kind::Service => tracing::warn!("{warning}"),
@@ -47,15 +47,15 @@ impl Session {
     }
 
     /// Starts logging; once per process.
-    pub(super) fn log(&self, config: &Config, kind: Kind) -> Result<(), Failure> {
+    pub(super) fn log(&self, telemetry: &Telemetry, kind: Kind) -> Result<(), Failure> {
         let filter = match (self.verbosity, kind) {
             (Verbosity::Quiet, _) => "error".to_owned(),
-            (Verbosity::Normal, Kind::Service) => config.telemetry.log.clone(),
+            (Verbosity::Normal, Kind::Service) => telemetry.log.clone(),
             (Verbosity::Normal, Kind::Errand) => "warn".to_owned(),
             (Verbosity::Verbose, _) => "info,keyfall=debug".to_owned(),
             (Verbosity::Everything, _) => "debug,keyfall=trace".to_owned(),
         };
-        let shape = match config.telemetry.format {
+        let shape = match telemetry.format {
             // An errand is watched by whoever typed it, also where its logs go to a file.
             LogFormat::Auto if kind == Kind::Errand => Shape::Text,
             LogFormat::Auto => Shape::Auto,

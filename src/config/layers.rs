@@ -56,13 +56,18 @@ pub(super) fn gather(sources: &Sources, searched: &[&str], shape: &Shape, report
     Some(Merged { table, files })
 }
 
-/// The same with one file that is only a text.
-#[cfg(any(test, fuzzing))]
-pub(super) fn gather_text(text: &str, shape: &Shape, report: &mut Report) -> Option<Merged> {
-    let path = PathBuf::from("text");
-    let read = file::parse(&path, text, report).map(|file| (&path, file)).into_iter().collect();
-    let table = lay(read, &Sources::default(), shape, report)?;
-    Some(Merged { table, files: vec![path] })
+/// The same with one more file, which is only a text.
+pub(super) fn gather_beside(
+    sources: &Sources,
+    searched: &[&str],
+    text: &str,
+    (shape, report): (&Shape, &mut Report),
+) -> Option<Merged> {
+    let (files, own) = (file::find(sources, searched, report), PathBuf::from("text"));
+    let mut read: Vec<_> = files.iter().filter_map(|path| Some((path, file::read(path, report)?))).collect();
+    read.extend(file::parse(&own, text, report).map(|file| (&own, file)));
+    let table = lay(read, sources, shape, report)?;
+    Some(Merged { table, files: files.iter().cloned().chain([own.clone()]).collect() })
 }
 
 fn lay(

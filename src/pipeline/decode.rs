@@ -4,6 +4,8 @@
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
 pub mod again;
+pub mod allowance;
+pub mod avro;
 pub mod caps;
 pub mod comments;
 pub mod compression;
@@ -11,11 +13,14 @@ pub mod csv;
 pub mod encoding;
 pub mod guard;
 pub mod json;
+pub mod look;
 pub mod outlet;
+pub mod parquet;
 pub mod plan;
 pub mod quotes;
 pub mod reader;
 pub mod rows;
+pub mod spell;
 pub mod splitter;
 
 use std::borrow::Cow;
@@ -40,6 +45,7 @@ use crate::store::widen::NewColumn;
 use super::fetch::{Body, FetchError};
 use caps::LimitError;
 use encoding::EncodingError;
+use reader::RecordReader;
 
 /// Why an object cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -308,12 +314,37 @@ pub struct Decoding<'a> {
     pub rejects: Rejects,
 }
 
-/// Decodes a whole object into the channel.
-pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piece>) -> Result<Decoded, DecodeError> {
-    decode(decoding, StreamReader::new(body.stream()), pieces).await
+/// What is done with the records of an object, whatever their format.
+trait Task: Send {
+    /// What it comes to.
+    type Outcome;
+
+    /// Does it.
+    fn run<R: RecordReader>(self, reader: R) -> impl Future<Output = Result<Self::Outcome, Failure>> + Send;
 }
 
-/// The same from any bytes.
+/// Has them loaded.
+struct Loading<'a> {
+    decoding: Decoding<'a>,
+    pieces: mpsc::Sender<Piece>,
+}
+
+impl Task for Loading<'_> {
+    type Outcome = Decoded;
+
+    async fn run<R: RecordReader>(self, reader: R) -> Result<Decoded, Failure> {
+        rows::run(self.decoding, reader, self.pieces).await
+    }
+}
+
+/// Decodes a whole object into the channel.
+pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piece>) -> Result<Decoded, DecodeError> {
+    let (feed, size, raw) = (decoding.feed, decoding.object.size, StreamReader::new(body.stream()));
+    read(feed, size, raw, Some(body), Loading { decoding, pieces }).await
+}
+
+/// The same from any bytes. Of a format that is read from its end, all of them are held.
+#[cfg(any(test, fuzzing))]
 pub(crate) async fn decode<R>(
     decoding: Decoding<'_>,
     raw: R,
@@ -322,29 +353,38 @@ pub(crate) async fn decode<R>(
 where
     R: AsyncBufRead + Send + Unpin + 'static,
 {
-    let expected = decoding.feed.format;
+    read(decoding.feed, decoding.object.size, raw, None, Loading { decoding, pieces }).await
+}
+
+/// Has something done with the records of an object of `size` stored bytes.
+async fn read<R, T>(feed: &Feed, size: u64, raw: R, body: Option<&Body>, task: T) -> Result<T::Outcome, DecodeError>
+where
+    R: AsyncBufRead + Send + Unpin + 'static,
+    T: Task,
+{
+    let expected = feed.format;
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
-    let Feed { csv, limits, .. } = decoding.feed;
+    let Feed { csv, limits, .. } = feed;
     let is_meant = expected == Format::Csv && csv.encoding == Encoding::Utf16;
-    if let Some(found) = opened.foreign.filter(|found| !(is_meant && *found == compression::UTF16)) {
-        return Err(DecodeError::Format { found, expected });
+    match (opened.foreign, expected) {
+        (None, _) | (Some("Parquet"), Format::Parquet) | (Some("Avro"), Format::Avro) => {}
+        (Some(compression::UTF16), _) if is_meant => {}
+        (Some(found), _) => return Err(DecodeError::Format { found, expected }),
     }
-    let decoded = match expected {
+    let done = match expected {
         Format::Csv => {
-            let text = csv::text(opened.reader, csv);
-            let reader = csv::Records::new(text, csv, limits, decoding.object.size);
-            Box::pin(rows::run(decoding, reader, pieces)).await
+            let reader = csv::Records::new(csv::text(opened.reader, csv), csv, limits, size);
+            Box::pin(task.run(reader)).await
         }
-        Format::Jsonl | Format::Json => {
-            let reader = json::Records::new(opened.reader, decoding.feed, decoding.object.size);
-            Box::pin(rows::run(decoding, reader, pieces)).await
+        Format::Jsonl | Format::Json => Box::pin(task.run(json::Records::new(opened.reader, feed, size))).await,
+        Format::Parquet => {
+            let (bytes, ending) = parquet::ends(opened, body, limits).await?;
+            Box::pin(task.run(parquet::Records::new(bytes, ending, limits, size))).await
         }
-        Format::Parquet | Format::Avro => {
-            Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
-        }
+        Format::Avro => Box::pin(task.run(avro::Records::new(opened.reader, limits, size))).await,
     };
-    decoded.map_err(|error| match error {
+    done.map_err(|error| match error {
         Failure::Decode(error) => error,
         Failure::Io(error) => DecodeError::from_io(error, format),
     })

@@ -16,6 +16,7 @@ mod operator;
 mod postgres;
 mod queue;
 mod reload;
+mod repair;
 mod rows;
 mod s3;
 mod signals;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Case> {
         versions::cases(),
         duties::cases(),
         operator::cases(),
+        repair::cases(),
         targets::cases(),
         rows::cases(),
         reload::cases(),

@@ -32,6 +32,7 @@ mod parents;
 mod plan;
 mod policy;
 mod privileges;
+mod propose;
 mod realdata;
 mod reconcile;
 mod repair;

@@ -13,7 +13,7 @@ use crate::domain::record::{BadRecord, Position, Rejection};
 use crate::store::copy::CopyTarget;
 
 use super::reader::{Next, RecordReader, Schema, Typing, Value};
-use super::{DecodeError, Decoded, Decoding, Failure, Piece, csv, rows};
+use super::{DecodeError, Decoded, Decoding, Failure, Piece, csv, json, rows};
 
 /// Pieces of one record: a target and a frame, or its rejection.
 const PIECES: usize = 4;
@@ -104,8 +104,10 @@ async fn read(
             let inner = csv::Records::new(bytes, csv, limits, size);
             rows::run(decoding, Placed { inner, position }, pieces).await
         }
+        // The feed of kept records has no other format: see `feed_of_kept`.
         Format::Jsonl | Format::Json | Format::Parquet | Format::Avro => {
-            Err(DecodeError::Target("not read yet".to_owned()).into())
+            let inner = json::Records::new(bytes, decoding.feed, size);
+            rows::run(decoding, Placed { inner, position }, pieces).await
         }
     };
     decoded.map_err(|failure| match failure {
