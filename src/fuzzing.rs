@@ -8,6 +8,7 @@
 //! still inside the crate, where what is private to us can be reached.
 #![expect(clippy::missing_panics_doc, reason = "a panic is a target's verdict")]
 
+pub mod avro;
 pub mod cell;
 pub mod compression;
 pub mod config;
@@ -16,7 +17,9 @@ pub mod fixture;
 pub mod json;
 pub mod notification;
 pub mod object_key;
+pub mod parquet;
 pub mod pattern;
+pub mod records;
 pub mod rules;
 
 #[cfg(test)]

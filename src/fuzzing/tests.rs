@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// A target by the name of its corpus and of its file in `fuzz/fuzz_targets`.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 11] = [
+    ("avro", super::avro::target),
     ("cell", super::cell::target),
     ("compression", super::compression::target),
     ("config", super::config::target),
@@ -14,6 +15,7 @@ const TARGETS: [Target; 9] = [
     ("json", super::json::target),
     ("notification", super::notification::target),
     ("object_key", super::object_key::target),
+    ("parquet", super::parquet::target),
     ("pattern", super::pattern::target),
     ("rules", super::rules::target),
 ];

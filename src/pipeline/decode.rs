@@ -4,6 +4,8 @@
 //! channel stops the reading. Every record becomes exactly one tuple or fails the object with its position.
 
 pub mod again;
+pub mod allowance;
+pub mod avro;
 pub mod caps;
 pub mod comments;
 pub mod compression;
@@ -13,10 +15,12 @@ pub mod guard;
 pub mod json;
 pub mod look;
 pub mod outlet;
+pub mod parquet;
 pub mod plan;
 pub mod quotes;
 pub mod reader;
 pub mod rows;
+pub mod spell;
 pub mod splitter;
 
 use std::borrow::Cow;
@@ -339,7 +343,7 @@ pub async fn pump(decoding: Decoding<'_>, body: &Body, pieces: mpsc::Sender<Piec
     read(feed, size, raw, Some(body), Loading { decoding, pieces }).await
 }
 
-/// The same from any bytes.
+/// The same from any bytes. Of a format that is read from its end, all of them are held.
 #[cfg(any(test, fuzzing))]
 pub(crate) async fn decode<R>(
     decoding: Decoding<'_>,
@@ -353,7 +357,7 @@ where
 }
 
 /// Has something done with the records of an object of `size` stored bytes.
-async fn read<R, T>(feed: &Feed, size: u64, raw: R, _body: Option<&Body>, task: T) -> Result<T::Outcome, DecodeError>
+async fn read<R, T>(feed: &Feed, size: u64, raw: R, body: Option<&Body>, task: T) -> Result<T::Outcome, DecodeError>
 where
     R: AsyncBufRead + Send + Unpin + 'static,
     T: Task,
@@ -363,8 +367,10 @@ where
     let format = opened.format;
     let Feed { csv, limits, .. } = feed;
     let is_meant = expected == Format::Csv && csv.encoding == Encoding::Utf16;
-    if let Some(found) = opened.foreign.filter(|found| !(is_meant && *found == compression::UTF16)) {
-        return Err(DecodeError::Format { found, expected });
+    match (opened.foreign, expected) {
+        (None, _) | (Some("Parquet"), Format::Parquet) | (Some("Avro"), Format::Avro) => {}
+        (Some(compression::UTF16), _) if is_meant => {}
+        (Some(found), _) => return Err(DecodeError::Format { found, expected }),
     }
     let done = match expected {
         Format::Csv => {
@@ -372,9 +378,11 @@ where
             Box::pin(task.run(reader)).await
         }
         Format::Jsonl | Format::Json => Box::pin(task.run(json::Records::new(opened.reader, feed, size))).await,
-        Format::Parquet | Format::Avro => {
-            Err(DecodeError::Target(format!("format {:?} is not read yet", expected.as_str())).into())
+        Format::Parquet => {
+            let (bytes, ending) = parquet::ends(opened, body, limits).await?;
+            Box::pin(task.run(parquet::Records::new(bytes, ending, limits, size))).await
         }
+        Format::Avro => Box::pin(task.run(avro::Records::new(opened.reader, limits, size))).await,
     };
     done.map_err(|error| match error {
         Failure::Decode(error) => error,

@@ -48,6 +48,9 @@ pub enum FetchError {
         /// Kind of the checksum.
         kind: &'static str,
     },
+    /// What was read first from the end is not what the body ends with.
+    #[error("the end of the object, which was read first, is not the end of its body")]
+    Tail,
     /// The archive copy is not what was loaded before.
     #[error("the archive copy does not have the bytes that were loaded before")]
     Archive,
@@ -72,7 +75,7 @@ impl FetchError {
                 S3Error::Transient { .. } | S3Error::Stalled { .. } => Verdict::Retry,
                 S3Error::Exists | S3Error::Refused { .. } => Verdict::Suspect,
             },
-            Self::Size { .. } | Self::Corrupt { .. } => Verdict::Suspect,
+            Self::Size { .. } | Self::Corrupt { .. } | Self::Tail => Verdict::Suspect,
             Self::Archive => Verdict::Quarantine,
             Self::TooSlow => Verdict::Retry,
         }
@@ -83,7 +86,7 @@ impl FetchError {
         match self {
             Self::S3(error) => error.code(),
             Self::Size { .. } => "E-FETCH-SIZE",
-            Self::Corrupt { .. } => "E-FETCH-CHECKSUM",
+            Self::Corrupt { .. } | Self::Tail => "E-FETCH-CHECKSUM",
             Self::Archive => "E-FETCH-ARCHIVE",
             Self::TooSlow => "E-FETCH-SLOW",
         }
@@ -93,7 +96,7 @@ impl FetchError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::S3(error) => error.advice(),
-            Self::Size { .. } | Self::Corrupt { .. } => {
+            Self::Size { .. } | Self::Corrupt { .. } | Self::Tail => {
                 "the store or a proxy in between delivers wrong bytes; upload the object again, then `keyfall retry`"
             }
             Self::Archive => "find out who wrote over the copy; restore it from the bucket's older versions",
@@ -161,6 +164,31 @@ impl Body {
         .boxed()
     }
 
+    /// The last bytes of the object, by requests of their own under the same condition.
+    ///
+    /// They are as many as asked for, or all there are, or this is an error. Whether they are right shows only when
+    /// [`Body::stream`] comes to them again: what it delivers there has to be compared ([`FetchError::Tail`]).
+    pub async fn tail(&self, most: u64) -> Result<Bytes, FetchError> {
+        let (store, object, patience, progress) = {
+            let reading = self.reading.lock().await;
+            (Arc::clone(&reading.store), reading.object.clone(), reading.patience, reading.progress.clone())
+        };
+        let offset = object.size.saturating_sub(most);
+        let mut failures = 0;
+        loop {
+            let error = match tail(store.as_ref(), &object, offset, (patience, &progress)).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => error,
+            };
+            let hopeless = !matches!(&error, FetchError::S3(S3Error::Transient { .. } | S3Error::Stalled { .. }));
+            if hopeless || failures >= MAX_BARREN_RESUMES {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(100 << failures)).await;
+            failures += 1;
+        }
+    }
+
     /// What the whole body proves; `None` until it has been read to its verified end.
     pub async fn proof(&self) -> Option<Proof> {
         self.reading.lock().await.proof.clone()
@@ -217,6 +245,44 @@ async fn get(
         Some(etag) if *etag != object.etag => Err(FetchError::S3(S3Error::Changed)),
         _ => Ok(answer),
     }
+}
+
+/// Everything from an offset to the end, at once. Callers ask for few bytes.
+async fn tail(
+    store: &dyn ObjectStore,
+    object: &ObjectRef,
+    offset: u64,
+    (patience, progress): (Duration, &Progress),
+) -> Result<Bytes, FetchError> {
+    let expected = object.size - offset;
+    if expected == 0 {
+        return Ok(Bytes::new());
+    }
+    let mut answer = get(store, object, offset).await?;
+    if let Some(whole) = answer.total_size {
+        check_announced(object, Some(whole))?;
+    }
+    if answer.content_length.is_some_and(|length| length != expected) {
+        let received = offset + answer.content_length.unwrap_or_default();
+        return Err(FetchError::Size { expected: object.size, received });
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let piece = timeout(patience, answer.stream.next()).await;
+        match piece.map_err(|_elapsed| S3Error::Stalled { seconds: patience.as_secs() })? {
+            Some(piece) => bytes.extend_from_slice(&piece?),
+            None => break,
+        }
+        progress.step();
+        if bytes.len() as u64 > expected {
+            return Err(FetchError::Size { expected: object.size, received: offset + bytes.len() as u64 });
+        }
+    }
+    if (bytes.len() as u64) < expected {
+        let detail = format!("the end of the object ended after {} of {expected} bytes", bytes.len());
+        return Err(S3Error::Transient { action: "s3:GetObject", detail }.into());
+    }
+    Ok(bytes.into())
 }
 
 fn check_announced(object: &ObjectRef, announced: Option<u64>) -> Result<(), FetchError> {

@@ -16,6 +16,7 @@ mod operator;
 mod postgres;
 mod queue;
 mod reload;
+mod repair;
 mod s3;
 mod signals;
 mod soak;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Case> {
         versions::cases(),
         duties::cases(),
         operator::cases(),
+        repair::cases(),
         targets::cases(),
         reload::cases(),
         errands::cases(),

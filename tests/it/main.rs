@@ -28,6 +28,7 @@ mod lifecycle;
 mod loads;
 mod migration;
 mod notifications;
+mod parents;
 mod plan;
 mod policy;
 mod privileges;

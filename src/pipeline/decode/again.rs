@@ -129,9 +129,9 @@ fn still_bad(error: DecodeError, position: Position) -> Result<Anew, DecodeError
             Ok(Anew::Bad(rejected(position, bad.column.clone(), bad.code, bad.reason.clone())))
         }
         DecodeError::UnterminatedQuote(_)
+        | DecodeError::Encoding(_)
         | DecodeError::Limit(_)
         | DecodeError::Compression { .. }
-        | DecodeError::Encoding(_)
         | DecodeError::Window(_)
         | DecodeError::Format { .. }
         | DecodeError::Damaged { .. } => Ok(Anew::Bad(rejected(position, None, error.code(), error.to_string()))),

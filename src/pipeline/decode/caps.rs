@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, Take};
 use crate::config::feed::Limits;
 
 /// Small objects may compress well for good reasons: the ratio counts above these bytes.
-const RATIO_COUNTS_FROM: u64 = 1 << 20;
+pub const RATIO_COUNTS_FROM: u64 = 1 << 20;
 
 /// A cap that was exceeded.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -44,6 +44,35 @@ pub enum LimitError {
         /// The cap.
         cap: usize,
     },
+    /// `limits.max_record_bytes`, where records have no lines.
+    #[error("record {record} is longer than limits.max_record_bytes ({})", ByteSize(*.cap))]
+    LongRecord {
+        /// Its number.
+        record: u64,
+        /// The cap.
+        cap: u64,
+    },
+    /// `limits.max_fields`, of an object that says what fields it has.
+    #[error("the object has {fields} fields, more than limits.max_fields ({cap})")]
+    Columns {
+        /// Fields.
+        fields: usize,
+        /// The cap.
+        cap: usize,
+    },
+    /// `limits.max_depth`, of an object that says how its values are nested.
+    #[error("the object's schema is nested deeper than limits.max_depth ({0})")]
+    SchemaDepth(usize),
+    /// `limits.max_block_bytes`.
+    #[error("a {what} takes {bytes} bytes, more than limits.max_block_bytes ({})", ByteSize(*.cap))]
+    Block {
+        /// What has to be held whole.
+        what: &'static str,
+        /// Its bytes.
+        bytes: u64,
+        /// The cap.
+        cap: u64,
+    },
 }
 
 impl LimitError {
@@ -52,8 +81,10 @@ impl LimitError {
         match self {
             Self::Bytes(_) => "E-LIMIT-BYTES",
             Self::Ratio(_) => "E-LIMIT-RATIO",
-            Self::Record { .. } => "E-LIMIT-RECORD",
-            Self::Fields { .. } => "E-LIMIT-FIELDS",
+            Self::Record { .. } | Self::LongRecord { .. } => "E-LIMIT-RECORD",
+            Self::Fields { .. } | Self::Columns { .. } => "E-LIMIT-FIELDS",
+            Self::SchemaDepth(_) => "E-LIMIT-DEPTH",
+            Self::Block { .. } => "E-LIMIT-BLOCK",
         }
     }
 }

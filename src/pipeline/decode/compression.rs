@@ -20,7 +20,7 @@ const BUFFER: usize = 128 * 1024;
 
 /// Largest window of a zstd frame, as a power of two: the 8 MiB that RFC 8878 asks of every decoder. A frame of a few
 /// bytes may claim any window, and each worker would hold it.
-const WINDOW_LOG: u32 = 23;
+pub const WINDOW_LOG: u32 = 23;
 
 /// The same in bytes.
 pub const LARGEST_WINDOW: u64 = 1 << WINDOW_LOG;
@@ -32,7 +32,7 @@ pub const WINDOW_REFUSED: [&str; 2] = ["Frame requires too much memory", "memory
 const XZ_MEMORY: u64 = LARGEST_WINDOW + (2 << 20);
 
 /// Flag of xz: streams one after the other are one, with padding between them.
-const XZ_CONCATENATED: u32 = 0x08;
+pub const XZ_CONCATENATED: u32 = 0x08;
 
 /// Content that is compressed once more.
 pub const TWICE: &str = "data that was compressed twice";

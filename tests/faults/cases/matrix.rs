@@ -19,6 +19,7 @@ use crate::oracle::Body;
 use super::crash::{STREAMED, put_bad};
 use super::frozen::WORKER_STEPS;
 use super::queue::{redelivers, tell};
+use super::repair;
 
 /// The latest hit that is struck.
 const LATEST: u64 = 3;
@@ -66,7 +67,8 @@ fn is_once(point: Point) -> bool {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for point in Point::ALL.iter().copied() {
+    // A repair is a command of its own: its steps are struck by their own cases.
+    for point in Point::ALL.iter().copied().filter(|point| !point.name().starts_with(repair::STEPS)) {
         for disposal in disposals(point) {
             cases.push(case(point, "kill", Strike::Kill, Some(disposal)));
         }
