@@ -132,6 +132,8 @@ const PLAIN: &str = "csv.header = false";
 const SEMICOLON: &str = "csv = { header = false, delimiter = \";\" }";
 const BLANKS: &str = "csv = { header = false, delimiter = \";\", blank_records = \"filter\" }";
 const FLOATS: &str = "csv.header = false\nintegral_floats = true";
+const AS_AVRO: &str = "format = \"avro\"";
+const AVRO_WORDS: &str = "format = \"avro\"\nnull = [\"\", \"Sin información\", \"0\"]";
 const PADDED: &str = "csv.ragged = \"pad\"";
 const PADDED_ZERO: &str = "csv.ragged = \"pad\"\nnull = [\"\", \"0\"]";
 const ZIP: Outcome = Refused("E-FORMAT", &["a ZIP archive or a spreadsheet", "expects csv"]);
@@ -196,6 +198,13 @@ const VARIANTS: &[Variant] = &[
         Refused("E-CSV-RAGGED", &["line 3 (record 2", "has 4 fields instead of 5"]),
     ),
     variant("hired_employees.xlsx", PLAIN, ZIP),
+    variant("Departments.avro", AS_AVRO, Same),
+    variant("Jobs.avro", AS_AVRO, Same),
+    // Their makers left rows out, or wrote a word for a time.
+    variant("Employees.avro", AS_AVRO, Rows(999, 0)),
+    variant("jobs.seed3_bad_backup_209rows.avro", AS_AVRO, Rows(209, 0)),
+    variant("hired_employees.isantrich.avro", AS_AVRO, Refused("E-CELL-TIMESTAMP", &["record 157", "\"datetime\""])),
+    variant("hired_employees.isantrich.avro", AVRO_WORDS, Rows(956, 31)),
     variant("Employees.avro", PLAIN, AVRO),
     variant("hired_employees.isantrich.avro", PLAIN, AVRO),
 ];
