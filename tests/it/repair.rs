@@ -347,3 +347,26 @@ async fn a_replayed_record_that_the_server_refuses_stays_rejected_with_its_reaso
     assert_eq!(desk.replay(&RejectionFilter::default(), Keep::Rows).await[0].loaded, 1);
     assert_eq!(lab.texts("SELECT _record_no::text FROM items ORDER BY 1").await, ["2", "4", "5"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_records_of_json_and_of_a_header_are_replayed_as_they_stood() {
+    let bodies = [
+        ("format = \"jsonl\"", "{\"object\":0,\"line\":0}\n{\"object\":0,\"line\":99999999999}\n"),
+        ("format = \"json\"", "[{\"object\":0,\"line\":0},\n {\"object\":0,\n  \"line\":99999999999}]"),
+        ("", "line,object\n0,0\n99999999999,0\n"),
+    ];
+    for (format, body) in bodies {
+        let lab = lab().await;
+        lab.s3.put(BUCKET, &item_key(0), body);
+        let feeds = feeds(format, KEEP);
+        let feeds = feeds.replace("csv.header = false", "");
+        assert_eq!(lab.once(&feeds).await, 0, "{format}: {:?}", lab.ledger().await);
+        assert_eq!(lab.texts(COUNTS).await, ["loaded: 2 = 1 + 1 + 0"], "{format}");
+        lab.execute("ALTER TABLE items ALTER line TYPE bigint").await;
+        let desk = Desk::of(&lab, &feeds);
+        let replayed = desk.replay(&RejectionFilter::default(), Keep::Rows).await;
+        assert_eq!((replayed[0].loaded, &replayed[0].refused), (1, &None), "{format}");
+        let rows = "SELECT format('%s %s', _record_no, line) FROM items ORDER BY _record_no";
+        assert_eq!(lab.texts(rows).await, ["1 0", "2 99999999999"], "{format}");
+    }
+}

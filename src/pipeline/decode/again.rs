@@ -43,10 +43,10 @@ pub fn feed_of_kept(feed: &Feed) -> Feed {
     feed.json.records = None;
     feed.rejects = Rejects { max_rows: u64::MAX, max_ratio: None };
     match feed.format {
-        Format::Csv | Format::Jsonl => {}
-        Format::Json => feed.format = Format::Jsonl,
+        // A record of a document may stand on several lines.
+        Format::Csv | Format::Jsonl | Format::Json => {}
         Format::Parquet | Format::Avro => {
-            feed.format = Format::Jsonl;
+            feed.format = Format::Json;
             // Their values were printed as JSON, which has fewer types than they had.
             feed.json.coerce = true;
         }

@@ -12,7 +12,7 @@ use crate::keyfall::Keyfall;
 use crate::lab::{BUCKET, Disposal, Lab, Settings, connect, key, within};
 use crate::oracle::{Body, Fate};
 
-use super::postgres::{STREAMED, assert_unblamed, attempts, data_directory, migrated, until};
+use super::postgres::{STREAMED, assert_unblamed, attempts, data_directory, migrated};
 
 const PAUSED: &str = "SELECT count(*) FROM keyfall.feeds WHERE paused_by = 'halt'";
 
