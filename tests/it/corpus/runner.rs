@@ -165,6 +165,15 @@ fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
         }
         for (nth, place) in ["!", "~"].iter().enumerate() {
             let id = 100_000 + number * 2 + nth;
+            let key = format!("f{number}/{place}good");
+            if group.has("format = \"parquet\"") {
+                good.push((key, super::parquet::good(&group.table, i64::try_from(id).expect("a small number"))));
+                continue;
+            }
+            if group.has("format = \"avro\"") {
+                good.push((key, super::avro::good(&group.table, i64::try_from(id).expect("a small number"))));
+                continue;
+            }
             let body = match group.table.as_str() {
                 "staff" => format!("id,name\n{id},good\n"),
                 "cells" if group.has("csv.header = false") => format!("{id},good\n"),
@@ -173,7 +182,7 @@ fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
                 "label" => format!("id,culprit\n{id},x\n"),
                 _ => format!("id,culprit\n{id},\n"),
             };
-            good.push((format!("f{number}/{place}good"), body.into_bytes()));
+            good.push((key, body.into_bytes()));
         }
     }
     good
