@@ -363,6 +363,11 @@ where
     T: Task,
 {
     let expected = feed.format;
+    // First of all, so that everything the body brings is compared with it.
+    let ending = match (expected, body) {
+        (Format::Parquet, Some(body)) => Some(parquet::ending(body, &feed.limits).await?),
+        _ => None,
+    };
     let opened = compression::open(raw).await.map_err(|error| DecodeError::from_io(error, "compressed"))?;
     let format = opened.format;
     let Feed { csv, limits, .. } = feed;
@@ -379,7 +384,7 @@ where
         }
         Format::Jsonl | Format::Json => Box::pin(task.run(json::Records::new(opened.reader, feed, size))).await,
         Format::Parquet => {
-            let (bytes, ending) = parquet::ends(opened, body, limits).await?;
+            let (bytes, ending) = parquet::ends(opened, ending, limits).await?;
             Box::pin(task.run(parquet::Records::new(bytes, ending, limits, size))).await
         }
         Format::Avro => Box::pin(task.run(avro::Records::new(opened.reader, limits, size))).await,

@@ -139,6 +139,7 @@ pub async fn open(
         received: 0,
         sha256: Context::new(&SHA256),
         digest: answer.checksum.map(ExpectedDigest::new),
+        tail: None,
         barren_resumes: 0,
         patience,
         progress,
@@ -166,8 +167,8 @@ impl Body {
 
     /// The last bytes of the object, by requests of their own under the same condition.
     ///
-    /// They are as many as asked for, or all there are, or this is an error. Whether they are right shows only when
-    /// [`Body::stream`] comes to them again: what it delivers there has to be compared ([`FetchError::Tail`]).
+    /// They are as many as asked for, or all there are, or this is an error. To be called before anything is read: when
+    /// [`Body::stream`] comes to these bytes again they are compared, and are proven or an error like all others.
     pub async fn tail(&self, most: u64) -> Result<Bytes, FetchError> {
         let (store, object, patience, progress) = {
             let reading = self.reading.lock().await;
@@ -177,7 +178,7 @@ impl Body {
         let mut failures = 0;
         loop {
             let error = match tail(store.as_ref(), &object, offset, (patience, &progress)).await {
-                Ok(bytes) => return Ok(bytes),
+                Ok(bytes) => return self.reading.lock().await.expect_tail(offset, bytes),
                 Err(error) => error,
             };
             let hopeless = !matches!(&error, FetchError::S3(S3Error::Transient { .. } | S3Error::Stalled { .. }));
@@ -202,10 +203,11 @@ impl Body {
     }
 
     /// Reads the rest away to learn whether the bytes were right: before content is blamed, the transport must be
-    /// cleared. Does nothing where the store keeps no checksum.
+    /// cleared. Does nothing where the store keeps no checksum and no other request has told of these bytes.
     pub async fn clear_transport(&self) -> Result<(), FetchError> {
         let mut reading = self.reading.lock().await;
-        if reading.digest.is_none() || reading.proof.is_some() {
+        let is_known = reading.digest.is_some() || reading.tail.is_some();
+        if !is_known || reading.proof.is_some() {
             return Ok(());
         }
         while reading.next().await?.is_some() {}
@@ -300,6 +302,8 @@ struct Reading {
     received: u64,
     sha256: Context,
     digest: Option<ExpectedDigest>,
+    /// What was read first from the end, and where it begins.
+    tail: Option<(u64, Bytes)>,
     barren_resumes: u32,
     patience: Duration,
     progress: Progress,
@@ -333,7 +337,29 @@ impl Reading {
         S3Error::Transient { action: "s3:GetObject", detail }
     }
 
+    /// Notes what the body has to end with. A longer end must end with the shorter one: who asked for more did so for
+    /// what he read there.
+    fn expect_tail(&mut self, offset: u64, bytes: Bytes) -> Result<Bytes, FetchError> {
+        if self.tail.as_ref().is_some_and(|(_, shorter)| !bytes.ends_with(shorter)) {
+            return Err(FetchError::Tail);
+        }
+        self.tail = Some((offset, bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// Whether the next bytes are those that were read there before, as far as any were.
+    fn fits_tail(&self, next: &[u8]) -> bool {
+        let Some((offset, tail)) = &self.tail else { return true };
+        let place = |from: u64, to: u64| usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let next = next.get(place(self.received, *offset)..).unwrap_or_default();
+        let known = tail.get(place(*offset, self.received)..).unwrap_or_default();
+        next.iter().zip(known).all(|(byte, before)| byte == before)
+    }
+
     fn take(&mut self, bytes: &Bytes) -> Result<(), FetchError> {
+        if !self.fits_tail(bytes) {
+            return Err(FetchError::Tail);
+        }
         self.received += bytes.len() as u64;
         if self.received > self.object.size {
             return Err(FetchError::Size { expected: self.object.size, received: self.received });

@@ -5,12 +5,14 @@
 //! made when they are needed. All cases of one room are loaded together by the built program, so that every bad object
 //! has good neighbours.
 
+mod avro;
 mod bombs;
 mod compression;
 mod config;
 mod csv;
 mod json;
 mod keys;
+mod parquet;
 mod runner;
 mod typed;
 
@@ -52,6 +54,8 @@ struct Manifest {
     compression: Vec<Case>,
     bombs: Vec<Case>,
     giants: Vec<Case>,
+    parquet: Vec<Case>,
+    avro: Vec<Case>,
     keys: Vec<Case>,
     config: Vec<Case>,
 }
@@ -126,7 +130,7 @@ fn manifest() -> Manifest {
 
 impl Manifest {
     /// Every room with the makers it may use.
-    fn rooms(&self) -> [(&'static str, &[Case], &'static [Named]); 8] {
+    fn rooms(&self) -> [(&'static str, &[Case], &'static [Named]); 10] {
         [
             ("csv", &self.csv, csv::MAKERS),
             ("json", &self.json, json::MAKERS),
@@ -134,6 +138,8 @@ impl Manifest {
             ("compression", &self.compression, compression::MAKERS),
             ("bombs", &self.bombs, bombs::MAKERS),
             ("giants", &self.giants, bombs::GIANTS),
+            ("parquet", &self.parquet, parquet::MAKERS),
+            ("avro", &self.avro, avro::MAKERS),
             ("keys", &self.keys, keys::MAKERS),
             ("config", &self.config, config::MAKERS),
         ]
@@ -220,6 +226,16 @@ async fn endless_lines_within_the_caps_that_hold_by_default() {
     // Memory follows the cap of a record, 16 MiB for each of three workers, not the object.
     let room = Room { cases: manifest().giants, makers: bombs::GIANTS, most_mib: 256, ..Room::default() };
     room.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_files() {
+    Room { cases: manifest().parquet, makers: parquet::MAKERS, ..Room::default() }.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn avro_files() {
+    Room { cases: manifest().avro, makers: avro::MAKERS, ..Room::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@
 
 mod bodies;
 mod changed;
+mod columnar;
 mod commit;
 mod corpus;
 mod discovery;

@@ -11,7 +11,7 @@ use crate::scale::{discover, leased_one_by_one};
 use crate::support::{BUCKET, Lab};
 
 /// The folder below the data, or a word about its absence.
-fn folder(name: &str) -> Option<PathBuf> {
+pub(crate) fn folder(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
     if path.is_dir() {
         return Some(path);
@@ -21,7 +21,7 @@ fn folder(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn read(folder: &Path, name: &str) -> Vec<u8> {
+pub(crate) fn read(folder: &Path, name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 

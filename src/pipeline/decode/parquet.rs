@@ -26,7 +26,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::config::feed::{Format, Limits};
 use crate::domain::record::{BadRecord, Position};
-use crate::pipeline::fetch::Body;
 
 use super::allowance::Allowance;
 use super::caps::LimitError;
@@ -38,8 +37,8 @@ use cell::Fault;
 use footer::Group;
 use group::{Batch, Chunk, Claim};
 use kind::Column;
-pub use source::Ending;
 use source::Source;
+pub use source::ending;
 
 /// Records decoded at once.
 const BATCH: u64 = 1024;
@@ -70,24 +69,24 @@ pub struct Records<R> {
 /// Bytes of a file in order.
 type InOrder = Box<dyn AsyncRead + Send + Unpin>;
 
-/// The way to both ends of a file. Without a body to ask for ranges, all bytes are held.
+/// A file from its beginning, and its last bytes. Where those were not read first, all bytes are held.
 pub(super) async fn ends(
     opened: Opened,
-    body: Option<&Body>,
+    ending: Option<Bytes>,
     limits: &Limits,
-) -> Result<(InOrder, Ending), DecodeError> {
+) -> Result<(InOrder, Bytes), DecodeError> {
     if opened.format != "uncompressed" {
         // Its end cannot be had before its beginning was read.
         return Err(DecodeError::Format { found: "a compressed file", expected: Format::Parquet });
     }
-    if let Some(body) = body {
-        return Ok((opened.reader, Ending::Ranged(body.clone())));
+    if let Some(ending) = ending {
+        return Ok((opened.reader, ending));
     }
     let mut whole = Vec::new();
     let read = opened.reader.take(limits.max_bytes).read_to_end(&mut whole).await;
     read.map_err(|error| DecodeError::from_io(error, opened.format))?;
     let whole = Bytes::from(whole);
-    Ok((Box::new(Cursor::new(whole.clone())), Ending::Whole(whole)))
+    Ok((Box::new(Cursor::new(whole.clone())), whole))
 }
 
 /// What the footer says.
@@ -102,8 +101,8 @@ struct Layout {
 }
 
 impl<R: AsyncRead + Send + Unpin> Records<R> {
-    /// Reads an object of `size` bytes.
-    pub fn new(bytes: R, ending: Ending, limits: &Limits, size: u64) -> Self {
+    /// Reads an object of `size` bytes that ends so.
+    pub fn new(bytes: R, ending: Bytes, limits: &Limits, size: u64) -> Self {
         Self {
             source: Source::new(bytes, ending, size),
             limits: limits.clone(),
@@ -129,15 +128,8 @@ impl<R: AsyncRead + Send + Unpin> Records<R> {
             _ if self.source.size() == 0 => return Err(damaged("the object is empty").into()),
             _ => return Err(DecodeError::Format { found: "something else", expected: Format::Parquet }.into()),
         }
-        let opened = match footer::read(&mut self.source, &self.limits).await {
-            Ok(footer) => self.understand(footer).map_err(Failure::Decode),
-            Err(failure) => Err(failure),
-        };
-        if matches!(opened, Err(Failure::Decode(DecodeError::Damaged { .. }))) {
-            // Before the footer is blamed, the way it came must be cleared: the body has it once more.
-            self.source.finish().await?;
-        }
-        opened
+        let footer = footer::read(&self.source.ending(), self.source.size(), &self.limits)?;
+        Ok(self.understand(footer)?)
     }
 
     fn understand(&self, footer: footer::Footer) -> Result<Layout, DecodeError> {

@@ -165,6 +165,15 @@ fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
         }
         for (nth, place) in ["!", "~"].iter().enumerate() {
             let id = 100_000 + number * 2 + nth;
+            let key = format!("f{number}/{place}good");
+            if group.has("format = \"parquet\"") {
+                good.push((key, super::parquet::good(&group.table, i64::try_from(id).expect("a small number"))));
+                continue;
+            }
+            if group.has("format = \"avro\"") {
+                good.push((key, super::avro::good(&group.table, i64::try_from(id).expect("a small number"))));
+                continue;
+            }
             let body = match group.table.as_str() {
                 "cells" | "long" if group.has("format = \"json") => format!("{{\"a\":\"{id}\"}}\n"),
                 _ if group.has("format = \"json") && group.has("culprit") => format!("{{\"id\":{id}}}\n"),
@@ -177,7 +186,7 @@ fn neighbours(groups: &[Group]) -> Vec<(String, Vec<u8>)> {
                 "label" => format!("id,culprit\n{id},x\n"),
                 _ => format!("id,culprit\n{id},\n"),
             };
-            good.push((format!("f{number}/{place}good"), body.into_bytes()));
+            good.push((key, body.into_bytes()));
         }
     }
     good

@@ -6,22 +6,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
-use tokio::io::AsyncRead;
 
 use crate::config::feed::Limits;
 
 use super::super::allowance::Allowance;
 use super::super::caps::LimitError;
-use super::super::{DecodeError, Failure, shown};
-use super::source::Source;
+use super::super::{DecodeError, shown};
 use super::thrift::{Compact, I32, LIST, Malformed, STRUCT};
 use super::{caught, damaged};
 
 /// Read from the end at first: the footer of most files, in one request.
-const FIRST: u64 = 64 * 1024;
+pub(super) const FIRST: u64 = 64 * 1024;
 
 /// Length of the footer and the mark behind it.
-const TRAILER: u64 = 8;
+pub(super) const TRAILER: u64 = 8;
+const TRAILER_BYTES: usize = 8;
 
 /// The shortest file: a mark, a footer of one byte, its length, a mark.
 const SHORTEST: u64 = 13;
@@ -43,54 +42,50 @@ pub(super) struct Footer {
     pub(super) groups: Vec<Group>,
 }
 
-/// Reads the footer and looks at it.
-pub(super) async fn read<R>(source: &mut Source<R>, limits: &Limits) -> Result<Footer, Failure>
-where
-    R: AsyncRead + Send + Unpin,
-{
-    let bytes = locate(source, limits).await?;
-    let end = source.size() - TRAILER - bytes.len() as u64;
+/// Looks at the footer among the last bytes of a file of `size` bytes.
+pub(super) fn read(ending: &Bytes, size: u64, limits: &Limits) -> Result<Footer, DecodeError> {
+    let bytes = locate(ending, size, limits)?;
+    let end = size - TRAILER - bytes.len() as u64;
     check_shape(&bytes, limits)?;
     let metadata = caught(|| ParquetMetaDataReader::decode_metadata(&bytes))?;
     let groups = groups(&metadata, end, limits)?;
-    let mut allowance = Allowance::new(limits, source.size());
+    let mut allowance = Allowance::new(limits, size);
     for group in &groups {
         // Claims only, but who claims too much need not be read.
-        allowance.spend(0, group.rows).map_err(DecodeError::from)?;
+        allowance.spend(0, group.rows)?;
     }
     Ok(Footer { metadata: Arc::new(metadata), groups })
 }
 
+/// What the end of a file says of the footer's length; `None` where it is no end.
+pub(super) fn length(ending: &[u8]) -> Option<u64> {
+    match ending.split_last_chunk::<8>()? {
+        (_, [l0, l1, l2, l3, b'P', b'A', b'R', b'1']) => Some(u32::from_le_bytes([*l0, *l1, *l2, *l3]).into()),
+        _ => None,
+    }
+}
+
 /// The footer's bytes.
-async fn locate<R>(source: &mut Source<R>, limits: &Limits) -> Result<Bytes, DecodeError>
-where
-    R: AsyncRead + Send + Unpin,
-{
-    let size = source.size();
+fn locate(ending: &Bytes, size: u64, limits: &Limits) -> Result<Bytes, DecodeError> {
     if size < SHORTEST {
         return Err(damaged(format!("{size} bytes are no Parquet file")));
     }
-    let tail = source.tail(FIRST).await?;
-    let Some((_, [l0, l1, l2, l3, mark @ ..])) = tail.split_last_chunk::<8>() else {
-        return Err(damaged("the object has no end"));
+    let Some(length) = length(ending) else {
+        return Err(if ending.ends_with(b"PARE") {
+            damaged("the footer is encrypted")
+        } else {
+            damaged("the object does not end as Parquet does: it was cut off, or something was added")
+        });
     };
-    match mark {
-        b"PAR1" => {}
-        b"PARE" => return Err(damaged("the footer is encrypted")),
-        _ => return Err(damaged("the object does not end as Parquet does: it was cut off, or something was added")),
-    }
-    let length = u64::from(u32::from_le_bytes([*l0, *l1, *l2, *l3]));
     if length == 0 || length + TRAILER + 4 > size {
         return Err(damaged(format!("the footer claims {length} bytes of an object of {size}")));
     }
     if length > limits.max_block_bytes {
         return Err(LimitError::Block { what: "footer", bytes: length, cap: limits.max_block_bytes }.into());
     }
-    let tail = source.tail(length + TRAILER).await?;
-    // Both fit into memory: the tail is there.
-    let (skip, end) = (tail.len() as u64 - TRAILER - length, tail.len() as u64 - TRAILER);
-    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    Ok(tail.slice(place(skip)..place(end)))
+    let end = ending.len().saturating_sub(TRAILER_BYTES);
+    let begin = usize::try_from(length).ok().and_then(|length| end.checked_sub(length));
+    begin.map(|begin| ending.slice(begin..end)).ok_or_else(|| damaged("the footer is not whole"))
 }
 
 /// Looks at the nesting before the library follows it, one call deeper for each level.

@@ -1,55 +1,45 @@
 //! The bytes of a file: its end first, then everything in order.
 //!
-//! Guarantees: what was read first from the end is compared with what the stream ends with, so that a footer is
-//! proven like every other byte; nothing is skipped unread, so that the body's own verification sees all of it.
+//! Nothing is skipped unread: the body verifies itself when all of it has gone by, and with it what was read first from
+//! the end.
 
 use std::io;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::pipeline::fetch::{Body, FetchError};
+use crate::config::feed::Limits;
+use crate::pipeline::fetch::Body;
 
 use super::super::{DecodeError, Failure};
+use super::footer::{FIRST, TRAILER, length};
 
 /// Read at once where bytes are passed over.
 const STEP: usize = 64 * 1024;
 
-/// Where the end of a file is to be had before its beginning.
-pub enum Ending {
-    /// By ranged requests.
-    Ranged(Body),
-    /// All of it is here.
-    Whole(Bytes),
-}
-
-impl Ending {
-    /// The last bytes: as many as asked for, or all there are.
-    async fn read(&self, most: u64) -> Result<Bytes, DecodeError> {
-        match self {
-            Self::Ranged(body) => Ok(body.tail(most).await?),
-            Self::Whole(bytes) => {
-                let most = usize::try_from(most).unwrap_or(usize::MAX);
-                Ok(bytes.slice(bytes.len().saturating_sub(most)..))
-            }
+/// The last bytes of an object: the footer is among them, unless it claims more than it may. Judges nothing.
+pub async fn ending(body: &Body, limits: &Limits) -> Result<Bytes, DecodeError> {
+    let first = body.tail(FIRST).await?;
+    match length(&first) {
+        Some(length) if length + TRAILER > FIRST && length <= limits.max_block_bytes => {
+            Ok(body.tail(length + TRAILER).await?)
         }
+        _ => Ok(first),
     }
 }
 
 /// A file being read.
 pub(super) struct Source<R> {
     reader: R,
-    ending: Ending,
     size: u64,
     at: u64,
-    /// What was read first from the end.
-    tail: Bytes,
+    ending: Bytes,
 }
 
 impl<R: AsyncRead + Send + Unpin> Source<R> {
-    /// A file of `size` bytes.
-    pub(super) fn new(reader: R, ending: Ending, size: u64) -> Self {
-        Self { reader, ending, size, at: 0, tail: Bytes::new() }
+    /// A file of `size` bytes that ends so.
+    pub(super) fn new(reader: R, ending: Bytes, size: u64) -> Self {
+        Self { reader, ending, size, at: 0 }
     }
 
     /// Its size.
@@ -57,12 +47,9 @@ impl<R: AsyncRead + Send + Unpin> Source<R> {
         self.size
     }
 
-    /// The last bytes: as many as asked for, or all there are.
-    pub(super) async fn tail(&mut self, most: u64) -> Result<Bytes, DecodeError> {
-        if (self.tail.len() as u64) < most.min(self.size) {
-            self.tail = self.ending.read(most).await?;
-        }
-        Ok(self.tail.clone())
+    /// Its last bytes.
+    pub(super) fn ending(&self) -> Bytes {
+        self.ending.clone()
     }
 
     /// Up to `most` of the next bytes; fewer only at the end.
@@ -70,7 +57,7 @@ impl<R: AsyncRead + Send + Unpin> Source<R> {
         let length = usize::try_from(most.min(self.size.saturating_sub(self.at))).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(length);
         (&mut self.reader).take(most).read_to_end(&mut bytes).await.map_err(Failure::Io)?;
-        self.seen(&bytes)?;
+        self.at += bytes.len() as u64;
         Ok(bytes.into())
     }
 
@@ -84,7 +71,7 @@ impl<R: AsyncRead + Send + Unpin> Source<R> {
             if read == 0 {
                 return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.seen(buffer.get(..read).unwrap_or_default())?;
+            self.at += read as u64;
         }
         Ok(())
     }
@@ -92,27 +79,7 @@ impl<R: AsyncRead + Send + Unpin> Source<R> {
     /// Reads the rest: only at its end a body says whether its bytes were right.
     pub(super) async fn finish(&mut self) -> Result<(), Failure> {
         let mut buffer = vec![0; STEP];
-        loop {
-            let read = self.reader.read(&mut buffer).await.map_err(Failure::Io)?;
-            if read == 0 {
-                return Ok(());
-            }
-            self.seen(buffer.get(..read).unwrap_or_default())?;
-        }
-    }
-
-    /// Compares what arrives with what was read first from the end.
-    fn seen(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let begin = self.size - self.tail.len() as u64;
-        let (from, to) = (self.at.max(begin), self.at + bytes.len() as u64);
-        let part = |of: &[u8], at: u64| -> Option<Vec<u8>> {
-            let range = usize::try_from(from - at).ok()?..usize::try_from(to - at).ok()?;
-            of.get(range).map(<[u8]>::to_vec)
-        };
-        if from < to && part(bytes, self.at) != part(&self.tail, begin) {
-            return Err(FetchError::Tail.into());
-        }
-        self.at = to;
+        while self.reader.read(&mut buffer).await.map_err(Failure::Io)? > 0 {}
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ fn limits() -> Limits {
 
 fn read_with(file: &[u8], limits: &Limits, paths: &[&str]) -> Outcome {
     let bytes = Bytes::copy_from_slice(file);
-    let reader = Records::new(Cursor::new(bytes.clone()), Ending::Whole(bytes), limits, file.len() as u64);
+    let reader = Records::new(Cursor::new(bytes.clone()), bytes, limits, file.len() as u64);
     run(all(reader, paths))
 }
 
@@ -292,7 +292,7 @@ fn nested_values_are_json_and_the_fields_of_structures_have_paths() {
 #[test]
 fn a_record_is_shown_as_a_line_of_json() {
     let file = Bytes::from(nested());
-    let mut reader = Records::new(Cursor::new(file.clone()), Ending::Whole(file.clone()), &limits(), file.len() as u64);
+    let mut reader = Records::new(Cursor::new(file.clone()), file.clone(), &limits(), file.len() as u64);
     run(async {
         assert!(reader.schema().await.is_ok());
         assert!(matches!(reader.next().await, Ok(Next::Record)));
