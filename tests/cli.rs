@@ -24,5 +24,11 @@ mod operator;
 #[path = "cli/plain.rs"]
 mod plain;
 #[cfg(feature = "demo")]
+#[path = "cli/propose.rs"]
+mod propose;
+#[cfg(feature = "demo")]
+#[path = "cli/repair.rs"]
+mod repair;
+#[cfg(feature = "demo")]
 #[path = "cli/world.rs"]
 mod world;

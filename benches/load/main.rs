@@ -18,6 +18,7 @@ mod million;
 mod peers;
 mod process;
 mod report;
+mod rows;
 mod s3;
 mod small;
 
@@ -47,6 +48,10 @@ enum Part {
     List,
     /// Small objects, loaded by 1, 2 and 3 instances at once.
     Instances,
+    /// Rows of which the server refuses some, beside a clean file.
+    Violations,
+    /// Rows that take the place of others, beside the same by hand.
+    Upsert,
     /// Ten times as many keys: first start, idle poll, restart, reconcile.
     Million,
     /// Other loaders beside ours.
@@ -58,7 +63,7 @@ const ALL: [Part; 7] = [Part::One, Part::Many, Part::Gzip, Part::Zstd, Part::For
 /// Measures keyfall against psql on this machine.
 #[derive(Debug, Clone, Parser)]
 struct Arguments {
-    /// What to measure; everything but `instances`, `million` and `peers` where nothing is named.
+    /// What to measure; everything but `violations`, `upsert`, `instances`, `million` and `peers` where nothing is named.
     parts: Vec<Part>,
     /// Rounds; the medians count.
     #[arg(long, default_value_t = 5)]
@@ -78,6 +83,9 @@ struct Arguments {
     /// Keys to list; ten times as many for `million`.
     #[arg(long, default_value_t = 100_000)]
     keys: usize,
+    /// Rows for `violations` and `upsert`.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
     /// Another loader binary than the one just built, to compare two.
     #[arg(long)]
     loader: Option<std::path::PathBuf>,
@@ -108,6 +116,7 @@ fn measure(mut arguments: Arguments) -> anyhow::Result<()> {
         arguments.rounds = arguments.rounds.min(3);
         arguments.objects /= 10;
         arguments.keys /= 10;
+        arguments.rows /= 10;
     }
     if arguments.parts.is_empty() {
         arguments.parts.extend(ALL);
@@ -126,6 +135,12 @@ fn measure(mut arguments: Arguments) -> anyhow::Result<()> {
     }
     if wanted(Part::Instances) {
         instances::run(&lab, &arguments, &mut report)?;
+    }
+    if wanted(Part::Violations) {
+        rows::violations(&lab, &arguments, &mut report)?;
+    }
+    if wanted(Part::Upsert) {
+        rows::upsert(&lab, &arguments, &mut report)?;
     }
     if wanted(Part::Million) {
         million::run(&lab, &arguments, &mut report)?;

@@ -459,7 +459,7 @@ pub(super) enum FeedCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct FeedInitArgs {
-    /// Where the objects lie: s3://bucket, with what their keys begin with
+    /// Where the objects lie: a bucket, and what their keys begin with
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     pub(super) address: crate::operate::propose::Address,
     /// Name of the feed [default: the last word of the keys' pattern]

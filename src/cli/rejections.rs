@@ -151,7 +151,7 @@ fn escaped(kept: &Kept) -> String {
 
 async fn export(desk: &Desk, args: &RejectionsExportArgs) -> Result<Exit, Failure> {
     let filter = filter(desk, &args.which, args.all).await?;
-    let style = if args.with_reasons { Style::Reasons } else { Style::File };
+    let style = if args.with_reasons { Style::Reasons } else { Style::Plain };
     let cut = if args.skip_cut || args.with_reasons { Cut::Skip } else { Cut::Refuse };
     let is_stdout = args.output.as_os_str() == "-";
     let mut sink: Box<dyn std::io::Write> = if is_stdout {

@@ -73,7 +73,7 @@ pub fn target(data: &[u8]) {
         ..fixture::feed().limits
     };
     let seed = u64::from(choices.byte());
-    let feed = Feed { csv, limits, rejects, ..fixture::feed() };
+    let feed = Feed { csv, rejects, limits, ..fixture::feed() };
     let text = choices.rest();
 
     let whole = decode(&feed, vec![text.to_vec()]);
@@ -129,7 +129,7 @@ fn check_again(feed: &Feed, (_, decoded, rejections): &Made) {
     let csv = Csv { encoding: Encoding::Utf8, ..feed.csv.clone() };
     let limits = Limits { max_fields: feed.limits.max_fields, ..fixture::feed().limits };
     let rejects = Rejects { max_rows: u64::MAX, max_ratio: None };
-    let again = decode(&Feed { csv, limits, rejects, ..fixture::feed() }, vec![file]);
+    let again = decode(&Feed { csv, rejects, limits, ..fixture::feed() }, vec![file]);
     let codes =
         |rejections: &[Rejection]| rejections.iter().map(|rejection| rejection.code.clone()).collect::<Vec<_>>();
     let Ok((_, counts, found)) = again else { unreachable!("rejected records are no file again: {again:?}") };

@@ -1,12 +1,16 @@
 //! JSON lines and documents: however the bytes are cut, the same records, and those that the library makes of them.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use bytes::Bytes;
 use futures::stream;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use tokio_util::io::StreamReader;
 
+use super::compression::is_compressed;
 use super::{Choices, fixture, pieces, run};
 use crate::config::feed::{self, DuplicateKeys, Feed, FieldPath, Format, Limits};
 use crate::domain::record::Position;
@@ -147,8 +151,7 @@ pub fn target(data: &[u8]) {
     let text = choices.rest();
 
     let whole = read(&feed, vec![text.to_vec()]);
-    let compressed = text.starts_with(&[0x1f, 0x8b]) || text.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    if compressed {
+    if is_compressed(text) {
         // Of a damaged stream, how far it was read before the damage shows depends on the pieces.
         return;
     }
@@ -172,8 +175,10 @@ fn compare(read: &Read, feed: &Feed) {
     let json = serde_json::from_str::<Json>(text);
     // The library's own value has no room for every number, and none of its own for a text that is no UTF-8.
     let unsure = matches!(&json, Err(error) if error.to_string().contains("out of range"));
+    let is_strict = feed.json.duplicate_keys == DuplicateKeys::Reject;
     match (&read.values, &json) {
         (Ok(values), Ok(json)) => {
+            assert!(!is_strict || !twice(text), "a key stands twice in an object of {text:?}");
             for (field, value) in FIELDS.iter().zip(values) {
                 let steps = || field.split('.').try_fold(json, |json, step| json.get(step));
                 assert!(value.is(json.get(field).or_else(steps)), "{field} of {text:?}: {value:?}");
@@ -187,7 +192,7 @@ fn compare(read: &Read, feed: &Feed) {
         }
         (Err(("E-JSON-SYNTAX", _)), Ok(_)) => panic_of(text.contains('\u{fffd}'), text),
         (Err(("E-JSON-RECORD", _)), Ok(json)) => panic_of(!json.is_object(), text),
-        (Err(("E-JSON-DUPLICATE", _)), _) => panic_of(feed.json.duplicate_keys == DuplicateKeys::Reject, text),
+        (Err(("E-JSON-DUPLICATE", _)), Ok(_)) => panic_of(is_strict && twice(text), text),
         (Ok(_) | Err(("E-JSON-RECORD", _)), Err(error)) => panic_of(unsure, &format!("{text:?} {error}")),
         _ => {}
     }
@@ -233,4 +238,43 @@ fn records(documents: Vec<Json>, path: Option<&FieldPath>) -> Option<Vec<Json>> 
         }
     }
     Some(records)
+}
+
+/// Whether any object of a text has a key twice, found without what the reader does.
+fn twice(text: &str) -> bool {
+    match text.trim_start().chars().next() {
+        Some('{') => serde_json::from_str::<Members>(text).is_ok_and(|Members(keys, values)| {
+            let distinct: BTreeSet<&String> = keys.iter().collect();
+            distinct.len() < keys.len() || values.iter().any(|value| twice(value.get()))
+        }),
+        Some('[') => serde_json::from_str::<Vec<Box<RawValue>>>(text)
+            .is_ok_and(|values| values.iter().any(|value| twice(value.get()))),
+        _ => false,
+    }
+}
+
+/// Keys and values of one object, all of them.
+struct Members(Vec<String>, Vec<Box<RawValue>>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members(Vec::new(), Vec::new());
+                while let Some((key, value)) = map.next_entry()? {
+                    members.0.push(key);
+                    members.1.push(value);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
 }

@@ -72,7 +72,14 @@ fn text(value: Value<'_>) -> String {
 pub fn hold(format: Format, limits: Limits, data: &[u8], seed: u64) {
     let feed = Feed { format, limits, ..fixture::feed() };
     let whole = outcome(&feed, vec![data.to_vec()]);
-    assert_eq!(outcome(&feed, pieces(data, seed)), whole, "in pieces");
+    let cut = outcome(&feed, pieces(data, seed));
+    // Of a damaged compressed stream, how far it was read before the damage shows depends on the pieces.
+    let is_damaged = |outcome: &Result<_, String>| matches!(outcome, Err(told) if told.starts_with("E-COMPRESSION "));
+    if is_damaged(&whole) || is_damaged(&cut) {
+        assert!(whole.is_err() && cut.is_err(), "in pieces: {cut:?}, in one {whole:?}");
+    } else {
+        assert_eq!(cut, whole, "in pieces");
+    }
     if let Ok((rows, read, bytes)) = whole {
         assert!(bytes <= feed.limits.max_bytes, "{bytes} bytes are over the cap");
         assert!(rows == read, "{rows} rows of {read} records");

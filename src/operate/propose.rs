@@ -139,10 +139,10 @@ struct Draft {
     columns: Vec<Column>,
 }
 
-impl Draft {
-    /// Whether the field of a column is not found by the column's name alone.
-    fn needs_mapping(&self, column: &Column) -> bool {
-        column.position.is_some() || column.path != [column.name.clone()] || column.rules != Rules::default()
+impl Column {
+    /// Whether its field is not found by the column's name alone.
+    fn needs_mapping(&self) -> bool {
+        self.position.is_some() || self.path != [self.name.clone()] || self.rules != Rules::default()
     }
 }
 
@@ -251,7 +251,8 @@ fn free(name: String, taken: &[String]) -> String {
     if is_free(&name) {
         return name;
     }
-    (2..).map(|number| format!("{name}_{number}")).find(is_free).unwrap_or(name)
+    // One more than are taken cannot all be taken.
+    (2..=taken.len() + 2).map(|number| format!("{name}_{number}")).find(is_free).unwrap_or(name)
 }
 
 /// Looks at all samples through the feed's own dialect.
@@ -272,7 +273,9 @@ async fn survey(
         }
     }
     match last {
-        Some(error) if survey.records == 0 => Err(ProposeError::Unreadable { place: chosen.place(), error }),
+        Some(error) if survey.records == 0 => {
+            Err(ProposeError::Unreadable { place: chosen.place(), error: Box::new(error) })
+        }
         _ => Ok(survey),
     }
 }

@@ -107,8 +107,8 @@ fn feed<'a>(config: &'a Config, name: &str) -> Option<&'a Arc<Feed>> {
 /// How rejected records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// As a file that could be loaded.
-    File,
+    /// So that they could be loaded.
+    Plain,
     /// With place, code and reason, one JSON object on a line.
     Reasons,
 }
@@ -181,7 +181,7 @@ pub async fn export(
     if cut == Cut::Refuse {
         refuse_cut(ledger, filter).await?;
     }
-    if style == Style::File {
+    if style == Style::Plain {
         let mut feeds: Vec<String> = objects.iter().map(|object| object.feed.clone()).collect();
         feeds.sort_unstable();
         feeds.dedup();
@@ -231,11 +231,11 @@ impl Writer {
                 serde_json::to_writer(&mut *sink, &Reasoned::new(object, kept))?;
                 sink.write_all(b"\n")?;
             }
-            Style::File if kept.is_cut() => {
+            Style::Plain if kept.is_cut() => {
                 self.exported.cut += 1;
                 return Ok(());
             }
-            Style::File => {
+            Style::Plain => {
                 if let Some(header) = object.header.as_ref().filter(|header| self.header.as_ref() != Some(header)) {
                     sink.write_all(header)?;
                     self.header = Some(header.clone());

@@ -129,6 +129,8 @@ pub struct Load {
     settle: Duration,
     /// Versions whose rows were deleted, each with the one that takes its place.
     replaced: Vec<(i64, i64)>,
+    /// The object is loaded already: its rejections are there and get new reasons.
+    is_repair: bool,
     savepoint: Savepoint,
 }
 
@@ -138,7 +140,14 @@ impl Load {
     pub async fn begin(pools: &Pools, shapes: &[&Shape], leases: &[&Lease]) -> Result<Self, StoreError> {
         let client = pools.load().await?;
         let (stall, settle) = (pools.copy_stall_timeout(), pools.statement_timeout());
-        let load = Self { client: Some(client), stall, settle, replaced: Vec::new(), savepoint: Savepoint::default() };
+        let load = Self {
+            client: Some(client),
+            stall,
+            settle,
+            replaced: Vec::new(),
+            savepoint: Savepoint::default(),
+            is_repair: false,
+        };
         let sql = begin_sql(shapes, leases);
         // Waiting for the table's lock has the server's lock_timeout; ours comes on top for a dead network.
         let deadline = load.stall + load.settle;

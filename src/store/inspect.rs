@@ -2,11 +2,15 @@
 //!
 //! Only reads the catalogue; nothing is tried out, nothing is locked.
 
-use crate::config::feed::OnChange;
+mod modes;
+
+use crate::config::feed::{Feed, Route};
 
 use super::catalog::{Provenance, Shape};
 use super::error::StoreError;
 use super::pool::{Pools, TELLTALE, TELLTALE_VALUE};
+
+pub use modes::referring;
 
 /// The server and our login on it.
 #[derive(Debug, Clone)]
@@ -88,12 +92,10 @@ pub async fn missing_rights(
     pools: &Pools,
     shape: &Shape,
     filled: &[&str],
-    on_change: OnChange,
+    by: (&Feed, &Route),
 ) -> Result<Vec<String>, StoreError> {
     let mut rows = pools.query(TABLE_RIGHTS, &[&shape.oid, &filled]).await?;
-    if on_change == OnChange::Replace {
-        rows.extend(pools.query(REPLACE_RIGHTS, &[&shape.oid, &Provenance::ObjectId.column()]).await?);
-    }
+    rows.extend(modes::missing_rights(pools, shape, filled, by).await?);
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
@@ -153,17 +155,6 @@ const TABLE_RIGHTS: &str = "-- inspect::table_rights
        AND d.refobjid = $1 AND a.atthasdef AND a.attname <> ALL ($2)
        -- In whatever order conditions are looked at: asked about an index, the function fails.
        AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') ELSE false END";
-
-/// Deleting by a condition reads the column it names.
-const REPLACE_RIGHTS: &str = "-- inspect::replace_rights
-    SELECT format('DELETE on %I.%I', n.nspname, c.relname)
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = $1 AND NOT has_table_privilege(c.oid, 'DELETE')
-    UNION ALL
-    SELECT format('SELECT (%I) on %I.%I', a.attname, n.nspname, c.relname)
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $2 AND NOT a.attisdropped
-     WHERE c.oid = $1 AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')";
 
 /// Whole and valid, and the column leads it.
 const OBJECT_INDEX: &str = "-- inspect::object_index

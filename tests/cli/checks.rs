@@ -262,6 +262,45 @@ fn replacing_needs_the_column_its_index_and_the_right_to_delete() {
 }
 
 #[test]
+fn modes_need_a_key_and_rights_of_their_own() {
+    let world = World::ready();
+    world.configure("mode = \"upsert\"\nkey = \"id\"");
+    let (what, detail) = only_failure(&world, 11);
+    assert!(what == "feeds.departments.key" && detail.contains("no unique index"), "{what}: {detail}");
+    world.sql("CREATE UNIQUE INDEX ON departments (id)");
+    world.run(&["check"]).exits(0);
+    let role = world.role();
+    world.sql(&format!(
+        "GRANT USAGE ON SCHEMA keyfall TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA keyfall TO {role};
+         GRANT INSERT ON departments, jobs TO {role};
+         DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$"
+    ));
+    world.run_as(&role, &["check"]).exits(11).says(&[
+        "the role lacks SELECT on public.departments",
+        "the role lacks UPDATE on public.departments",
+        "the role lacks TEMPORARY on database",
+    ]);
+    world.configure("rejects.max_rows = 1");
+    let report = world.run_as(&role, &["check"]).exits(11).says(&["the role lacks TEMPORARY on database"]);
+    assert!(!report.stdout.contains("UPDATE"), "{report:#?}");
+    world.sql(&format!(
+        "GRANT SELECT, UPDATE (department) ON departments TO {role};
+         DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC', current_database()); END $$"
+    ));
+    world.configure("mode = \"upsert\"\nkey = \"id\"");
+    world.put_department(7, "1,Sales\n1,Purchase\n");
+    world.run_as(&role, &["check"]).exits(0);
+    world.run_as(&role, &["run", "--once"]).exits(0);
+    world.configure("mode = \"replace\"");
+    world.run_as(&role, &["check"]).exits(11).says(&["the role lacks DELETE on public.departments"]);
+    world.sql("ALTER TABLE departments ADD PRIMARY KEY (id); CREATE TABLE staff (d int REFERENCES departments)");
+    warns(&world.run(&["check"]).exits(0), "public.staff (staff_d_fkey) refer to public.departments");
+    world.sql("DROP TABLE staff; CREATE TABLE staff (d int REFERENCES departments ON DELETE CASCADE)");
+    let (what, detail) = only_failure(&world, 11);
+    assert!(what == "feeds.departments.mode" && detail.contains("public.staff"), "{what}: {detail}");
+}
+
+#[test]
 fn rules_that_do_not_fit_their_column_are_named_like_the_halt_would() {
     let world = World::ready();
     let columns = "columns = { id = { position = 1, min = \"one\" }, department = { position = 2, min = 1 } }";

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::console::{keyfall, ran, run};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "check",
     "plan",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 16] = [
     "pause",
     "resume",
     "sweep",
+    "feed",
     "migrate",
     "config",
     "health",

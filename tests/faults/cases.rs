@@ -16,6 +16,8 @@ mod operator;
 mod postgres;
 mod queue;
 mod reload;
+mod repair;
+mod rows;
 mod s3;
 mod signals;
 mod soak;
@@ -44,7 +46,9 @@ pub(crate) fn all() -> Vec<Case> {
         versions::cases(),
         duties::cases(),
         operator::cases(),
+        repair::cases(),
         targets::cases(),
+        rows::cases(),
         reload::cases(),
         errands::cases(),
         storm::cases(),

@@ -23,6 +23,8 @@ pub(crate) enum Fate {
     Loaded,
     /// None of its rows is there; the ledger says `quarantined`.
     Quarantined,
+    /// Loaded, or skipped because a newer one was: its rows have made place for those of another object.
+    Replaced,
     /// Not to be loaded, or loaded and replaced since; none of its rows is there. The ledger may never have seen it.
     Unread,
 }

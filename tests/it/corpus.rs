@@ -10,6 +10,7 @@ mod bombs;
 mod compression;
 mod config;
 mod csv;
+mod json;
 mod keys;
 mod parquet;
 mod runner;
@@ -48,6 +49,7 @@ use makers;
 #[serde(deny_unknown_fields)]
 struct Manifest {
     csv: Vec<Case>,
+    json: Vec<Case>,
     typed: Vec<Case>,
     compression: Vec<Case>,
     bombs: Vec<Case>,
@@ -74,7 +76,8 @@ struct Case {
     /// The code, and parts of what the operator is told.
     #[serde(default)]
     reason: Vec<String>,
-    /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`.
+    /// What is in the table afterwards, record by record: `a|b`, NULL as `∅`; behind its number, `3 a|b`, where some
+    /// are rejected or left out.
     #[serde(default)]
     records: Option<Vec<String>>,
     /// Records that are kept out: `record line byte column code: reason`, with `-` for no column.
@@ -127,9 +130,10 @@ fn manifest() -> Manifest {
 
 impl Manifest {
     /// Every room with the makers it may use.
-    fn rooms(&self) -> [(&'static str, &[Case], &'static [Named]); 9] {
+    fn rooms(&self) -> [(&'static str, &[Case], &'static [Named]); 10] {
         [
             ("csv", &self.csv, csv::MAKERS),
+            ("json", &self.json, json::MAKERS),
             ("typed", &self.typed, typed::MAKERS),
             ("compression", &self.compression, compression::MAKERS),
             ("bombs", &self.bombs, bombs::MAKERS),
@@ -192,6 +196,11 @@ async fn csv_grouped_in_transactions() {
 async fn csv_streamed_one_by_one() {
     let settings = &["workers.group_objects=1"];
     Room { cases: manifest().csv, makers: csv::MAKERS, settings, ..Room::default() }.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_lines_and_documents() {
+    Room { cases: manifest().json, makers: json::MAKERS, most_mib: 192, ..Room::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -576,7 +576,7 @@ const ENTRIES: &str = "SELECT id, key, version, key_time, visible_at, state, rea
 async fn history(lab: &Lab, pools: &Pools, shape: &Shape, policy: OnChange, ops: &[Op]) -> BTreeSet<Transition> {
     // Swept once: only then can an object be late.
     lab.execute(
-        "TRUNCATE keyfall.objects, keyfall.rejections, keyfall.drift, keyfall.feeds, items; INSERT INTO keyfall.feeds (feed, last_sweep_at) VALUES ('items', now())",
+        "TRUNCATE keyfall.objects, keyfall.rejections, keyfall.layouts, keyfall.drift, keyfall.feeds, items; INSERT INTO keyfall.feeds (feed, last_sweep_at) VALUES ('items', now())",
     )
     .await;
     let feeds = loaded(&lab.sources(ITEMS)).config.feeds;

@@ -325,3 +325,48 @@ async fn a_record_kept_in_part_is_neither_loaded_nor_forgotten() {
     assert_eq!(lab.texts(COUNTS).await, ["loaded: 3 = 3 + 0 + 0"]);
     assert_eq!(lab.count("SELECT count(*) FROM keyfall.rejections").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replayed_record_that_the_server_refuses_stays_rejected_with_its_reason() {
+    let lab = lab().await;
+    lab.execute("ALTER TABLE items ADD UNIQUE (object, line)").await;
+    lab.s3.put(BUCKET, &item_key(0), "0,0\n0,\nx,1\n0,0\n0,2\n");
+    let feeds = feeds("", KEEP);
+    assert_eq!(lab.once(&feeds).await, 0, "{:?}", lab.ledger().await);
+    assert_eq!(lab.texts(COUNTS).await, ["loaded: 5 = 2 + 3 + 0"]);
+    lab.execute("ALTER TABLE items ALTER line DROP NOT NULL").await;
+    let desk = Desk::of(&lab, &feeds);
+    let replayed = desk.replay(&RejectionFilter::default(), Keep::Rows).await;
+    assert_eq!((replayed[0].loaded, replayed[0].rejected, &replayed[0].refused), (1, 2, &None));
+    assert_eq!(lab.texts(COUNTS).await, ["loaded: 5 = 3 + 2 + 0"]);
+    let open = "SELECT format('%s %s %s', record_no, code, length(raw)) FROM keyfall.rejections
+                 WHERE replayed_at IS NULL ORDER BY record_no";
+    assert_eq!(lab.texts(open).await, ["3 E-CELL-INT 4", "4 E-PG-23505 4"]);
+    // The row that stood in its way is gone: now there is room for it.
+    lab.execute("DELETE FROM items WHERE line = 0").await;
+    assert_eq!(desk.replay(&RejectionFilter::default(), Keep::Rows).await[0].loaded, 1);
+    assert_eq!(lab.texts("SELECT _record_no::text FROM items ORDER BY 1").await, ["2", "4", "5"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_records_of_json_and_of_a_header_are_replayed_as_they_stood() {
+    let bodies = [
+        ("format = \"jsonl\"", "{\"object\":0,\"line\":0}\n{\"object\":0,\"line\":99999999999}\n"),
+        ("format = \"json\"", "[{\"object\":0,\"line\":0},\n {\"object\":0,\n  \"line\":99999999999}]"),
+        ("", "line,object\n0,0\n99999999999,0\n"),
+    ];
+    for (format, body) in bodies {
+        let lab = lab().await;
+        lab.s3.put(BUCKET, &item_key(0), body);
+        let feeds = feeds(format, KEEP);
+        let feeds = feeds.replace("csv.header = false", "");
+        assert_eq!(lab.once(&feeds).await, 0, "{format}: {:?}", lab.ledger().await);
+        assert_eq!(lab.texts(COUNTS).await, ["loaded: 2 = 1 + 1 + 0"], "{format}");
+        lab.execute("ALTER TABLE items ALTER line TYPE bigint").await;
+        let desk = Desk::of(&lab, &feeds);
+        let replayed = desk.replay(&RejectionFilter::default(), Keep::Rows).await;
+        assert_eq!((replayed[0].loaded, &replayed[0].refused), (1, &None), "{format}");
+        let rows = "SELECT format('%s %s', _record_no, line) FROM items ORDER BY _record_no";
+        assert_eq!(lab.texts(rows).await, ["1 0", "2 99999999999"], "{format}");
+    }
+}

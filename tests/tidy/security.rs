@@ -15,15 +15,20 @@ const SQL: &str = r"\b(SELECT|INSERT|UPDATE|DELETE|COPY|CREATE|ALTER|DROP|TRUNCA
 
 /// Where texts with SQL words are put together: file, function and what is put in. Everything in `src/store` is SQL of
 /// which only numbers, UUIDs and quoted identifiers may be variable; everything else is advice for a person.
-const PUT_TOGETHER: [(&str, &str, &str); 30] = [
+const PUT_TOGETHER: [(&str, &str, &str); 35] = [
     // Advice and findings.
     ("src/operate/check/database.rs", "about_ledger", "{right}"),
     ("src/operate/check/table.rs", "look_at", "{right}"),
     ("src/operate/check/table.rs", "text_columns", "{}"),
+    // Quoted schema and table, for a person to look at and run.
+    ("src/operate/propose/text.rs", "ddl", "{table}"),
+    ("src/operate/propose/text.rs", "ddl", "{table}"),
+    ("src/operate/propose/text.rs", "ddl", "{}"),
     // A constant of ours.
     ("src/store/catalog.rs", "read_shape", "{FINGERPRINT}"),
     // A message.
     ("src/store/catalog.rs", "refuse_unsafe", "{name}"),
+    ("src/store/catalog/mode.rs", "refuse_followers", "{name} {tables}"),
     // Quoted table; constant; OID; numbers and UUIDs.
     ("src/store/copy.rs", "begin_sql", "{FINGERPRINT} {}"),
     // Quoted table; quoted columns; one of two words.
@@ -52,6 +57,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 30] = [
     ("src/store/copy/stage.rs", "upsert_sql", "{} {keys} {} {} {keys} {} {}"),
     ("src/store/copy/stage.rs", "without_key_sql", "{RECORD} {} {}"),
     // Quoted table; quoted column.
+    ("src/store/copy/trial.rs", "count_sql", "{} {}"),
     ("src/store/copy/versions.rs", "delete_sql", "{} {}"),
     // A constant number.
     ("src/store/migrate.rs", "migrate", "{LOCK}"),
@@ -59,7 +65,7 @@ const PUT_TOGETHER: [(&str, &str, &str); 30] = [
 ];
 
 /// Statements that are neither a constant nor a literal where they are sent: file, function, argument.
-const SENT: [(&str, &str, &str); 40] = [
+const SENT: [(&str, &str, &str); 44] = [
     ("src/store/catalog.rs", "read_shape", "&sql"),
     // `&'static str`: no text made at run time fits.
     ("src/store/copy.rs", "ask", "&statement"),
@@ -67,6 +73,8 @@ const SENT: [(&str, &str, &str); 40] = [
     ("src/store/copy.rs", "begin", "&sql"),
     ("src/store/copy.rs", "copy", "&sql"),
     ("src/store/copy.rs", "copy", "&statement"),
+    ("src/store/copy/repair.rs", "delete_rows", "&sql"),
+    ("src/store/copy/repair.rs", "delete_rows", "&statement"),
     ("src/store/copy/replace.rs", "empty", "&sql"),
     ("src/store/copy/replace.rs", "empty", "&statement"),
     // Made by src/store/copy/stage.rs, or one of a few constants.
@@ -92,6 +100,8 @@ const SENT: [(&str, &str, &str); 40] = [
     ("src/store/copy/staged.rs", "upsert", "&statement"),
     ("src/store/copy/staged.rs", "without_key", "&sql"),
     ("src/store/copy/staged.rs", "without_key", "&statement"),
+    ("src/store/copy/trial.rs", "rows_in", "&sql"),
+    ("src/store/copy/trial.rs", "rows_in", "&statement"),
     ("src/store/copy/versions.rs", "delete_others", "&sql"),
     ("src/store/copy/versions.rs", "delete_others", "&statement"),
     // `&'static str`: no text made at run time fits.

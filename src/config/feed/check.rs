@@ -333,6 +333,11 @@ impl Checker<'_> {
         if escape.is_some() && quote.is_none() {
             self.problem("csv.escape", "has no effect without a quote", "remove it, or set a quote");
         }
+        if let Some(Some(comment)) = comment
+            && [Some(delimiter), quote, escape].contains(&Some(comment))
+        {
+            self.problem("csv.comment", "is the same as the delimiter, quote or escape", "make them differ");
+        }
         if Some(delimiter) == escape {
             self.problem("csv.escape", "is the same as the delimiter", "make them differ");
         }

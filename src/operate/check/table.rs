@@ -1,6 +1,6 @@
 //! A feed's target tables: there, loadable, with the columns that the mapping names, and ours to write.
 
-use crate::config::feed::{ColumnMap, Feed, Format, OnChange, Route, Source, Unknown};
+use crate::config::feed::{ColumnMap, Feed, Format, Mode, OnChange, Route, Source, Unknown};
 use crate::operate::lookup::nearest;
 use crate::pipeline::decode::plan::{Misfit, misfits};
 use crate::store::catalog::{Column, Shape, read_shape};
@@ -25,7 +25,8 @@ async fn look_at(feed: &Feed, route: &Route, pools: &Pools) -> Vec<Finding> {
     };
     let mut findings = about_columns(feed, route, &shape);
     findings.extend(about_provenance(feed, route, &shape, pools).await);
-    let rights = inspect::missing_rights(pools, &shape, &filled(route, &shape), feed.on_change).await;
+    findings.extend(about_mode(feed, route, &shape, pools).await);
+    let rights = inspect::missing_rights(pools, &shape, &filled(route, &shape), (feed, route)).await;
     match rights {
         Ok(missing) => findings.extend(missing.iter().map(|right| {
             let (detail, advice) = (format!("the role lacks {right}"), format!("GRANT {right} TO the role"));
@@ -62,6 +63,27 @@ async fn about_provenance(feed: &Feed, route: &Route, shape: &Shape, pools: &Poo
         )),
         Err(error) => Some(database::failed(&path(feed, "on_change"), &error)),
     }
+}
+
+/// Whether rows can meet the table as the route says.
+async fn about_mode(feed: &Feed, route: &Route, shape: &Shape, pools: &Pools) -> Vec<Finding> {
+    let place = key(feed, route, if matches!(route.mode, Mode::Upsert { .. }) { "key" } else { "mode" });
+    if let Err(error) = shape.refuse_mode(&route.mode) {
+        return vec![database::failed(&place, &error)];
+    }
+    if route.mode != Mode::Replace {
+        return Vec::new();
+    }
+    match inspect::referring(pools, shape).await {
+        Ok(tables) => tables.iter().map(|from| refers(route, &place, from)).collect(),
+        Err(error) => vec![database::failed(&place, &error)],
+    }
+}
+
+fn refers(route: &Route, place: &str, from: &str) -> Finding {
+    let detail = format!("rows of {from} refer to {}: once there are any, it cannot be replaced", route.table);
+    let advice = "make the foreign key DEFERRABLE INITIALLY DEFERRED without ON DELETE, or use mode \"upsert\"";
+    Finding::warn(Area::Database, place, detail, advice)
 }
 
 /// In place of findings where there is no database to ask.

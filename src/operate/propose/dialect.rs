@@ -56,7 +56,7 @@ pub(super) fn choose(
         listing.objects.iter().map(|listed| listed.key.clone()).filter(|key| is_like(key)).collect();
     let others = listing.objects.len() - keys.len();
     if others > 0 {
-        remarks.push(format!("{others} objects have other endings than {}: left out", shown(&endings)));
+        remarks.push(format!("objects with other endings than {}, left out: {others}", shown(&endings)));
     }
     // An ending that is empty cannot be told from others by a glob.
     let globs = endings.iter().filter(|own| others > 0 && !own.is_empty()).map(|own| format!("**/*{own}")).collect();

@@ -43,7 +43,7 @@ pub enum ProposeError {
         /// Which objects.
         place: String,
         /// What is wrong with the last one.
-        error: DecodeError,
+        error: Box<DecodeError>,
     },
     /// The samples have no record.
     #[error("the objects under {place} have no records")]
@@ -64,8 +64,12 @@ pub enum ProposeError {
 
 impl ProposeError {
     /// Whether the store is to blame.
-    pub const fn is_of_store(&self) -> bool {
-        matches!(self, Self::S3 { .. } | Self::Unreadable { error: DecodeError::Fetch(_), .. })
+    pub fn is_of_store(&self) -> bool {
+        match self {
+            Self::S3 { .. } => true,
+            Self::Unreadable { error, .. } => matches!(**error, DecodeError::Fetch(_)),
+            _ => false,
+        }
     }
 
     /// What to do.

@@ -186,7 +186,9 @@ pub(super) fn feed_of(place: &str) -> Option<String> {
         // `dt=` names the time, not the feed.
         stem.rsplit_once('=').map_or(stem, |_| "")
     });
-    words.into_iter().find_map(feed)
+    let words: Vec<String> = words.filter_map(feed).collect();
+    // A lone letter is rather the zone of a time, or a folder's number.
+    words.iter().find(|word| word.len() > 1).or(words.first()).cloned()
 }
 
 /// Whether SQL and our configuration read a name as it stands.
@@ -224,6 +226,7 @@ mod tests {
             ("departments/{time:%Y-%m-%d}.csv", Some("departments")),
             ("x/vendor={vendor}/dt={time:%Y-%m-%d}/*.json.gz", Some("x")),
             ("globant/hired_employees.csv", Some("hired_employees")),
+            ("a/dump_{time:%Y%m%dT%H%M%S}Z.txt.gz", Some("dump")),
             ("totesys/csv/", Some("csv")),
             ("a/2024/", Some("a")),
             ("Ünïcode Name/", Some("n_code_name")),

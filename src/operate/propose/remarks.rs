@@ -24,7 +24,10 @@ pub(super) fn about_keys(chosen: &Chosen, shape: Option<&Shape>, listing: &Listi
     if !shape.others.is_empty() {
         let named: Vec<String> = shape.others.iter().take(EXAMPLES).map(|key| key.escape_debug().to_string()).collect();
         let (count, all) = (shape.others.len(), chosen.keys.len());
-        remarks.push(format!("{count} of {all} keys do not fit the pattern and are skipped: {}", named.join(", ")));
+        remarks.push(format!(
+            "keys that do not fit the pattern and are skipped: {count} of {all}, such as {}",
+            named.join(", ")
+        ));
     }
     if !shape.is_ordered {
         let text = "the order of the keys is not that of their times: polls list the whole prefix";
@@ -47,12 +50,12 @@ pub(super) fn about_records(survey: &Survey, draft: &Draft, remarks: &mut Vec<St
             remarks.push(text);
         }
     };
-    say(survey.blank > 0, format!("{} records are blank: left out by csv.blank_records", survey.blank));
+    say(survey.blank > 0, format!("blank records, left out by csv.blank_records: {}", survey.blank));
     let ragged = survey.bad("E-CSV-RAGGED");
     let hint = "csv.ragged = \"pad\" fills those that are too short, `rejects` tolerates the others";
-    say(ragged > 0, format!("{ragged} of {} records have another number of fields: {hint}", survey.all_records()));
+    say(ragged > 0, format!("records with another number of fields: {ragged} of {}; {hint}", survey.all_records()));
     for (code, count) in survey.bad.iter().filter(|(code, _)| *code != "E-CSV-RAGGED") {
-        say(true, format!("{count} records cannot be read ({code}): `rejects` says how many are tolerated"));
+        say(true, format!("records that cannot be read ({code}): {count}; `rejects` says how many are tolerated"));
     }
     say(survey.is_overfull, "there are more fields than a table has columns: the last ones are left out".to_owned());
     let is_other = survey.headers.iter().any(|header| Some(header) != survey.headers.first());

@@ -118,7 +118,7 @@ fn narrow(listing: &mut Listing) {
     listing.objects.retain(|listed| listed.key.starts_with(&folder));
     if outside > 0 {
         let folder = folder.escape_debug();
-        listing.remarks.push(format!("{outside} keys begin so and are not in the folder {folder}: left out"));
+        listing.remarks.push(format!("keys that begin so and are not in the folder {folder}, left out: {outside}"));
     }
     listing.prefix = folder;
 }
@@ -177,7 +177,7 @@ async fn opened(shop: &Shop, listing: &Listing, listed: &Listed, ending: &str) -
     let body = match open(shop, &object).await {
         Ok(body) => body,
         Err(FetchError::S3(error)) => return Err(ProposeError::S3 { place: object.uri(), error }),
-        Err(other) => return Err(ProposeError::Unreadable { place: object.uri(), error: other.into() }),
+        Err(other) => return Err(ProposeError::Unreadable { place: object.uri(), error: Box::new(other.into()) }),
     };
     let head = head(&body).await;
     Ok(Sample { listed: listed.clone(), object, ending: ending.to_owned(), head })

@@ -52,8 +52,6 @@ pub(super) struct Survey {
     pub(super) blank: u64,
     /// The first record of the object at hand, where it may be a header.
     pub(super) first: Vec<Vec<u8>>,
-    /// Whether the object at hand was seen to its end.
-    pub(super) is_whole: bool,
     holds_first: bool,
     /// Whether there are more fields than a table has columns.
     pub(super) is_overfull: bool,
@@ -74,7 +72,6 @@ impl Survey {
             bad: Vec::new(),
             blank: 0,
             first: Vec::new(),
-            is_whole: false,
             holds_first: false,
             is_overfull: false,
             places: HashMap::new(),
@@ -93,7 +90,6 @@ impl Survey {
     pub(super) fn begin(&mut self) {
         self.read = 0;
         self.first = Vec::new();
-        self.is_whole = true;
     }
 
     /// Records, the unreadable ones included.
@@ -230,7 +226,6 @@ impl Survey {
     fn flow(&mut self, bytes: u64) -> ControlFlow<()> {
         self.read += 1;
         if self.read >= MOST_RECORDS || bytes >= MOST_BYTES {
-            self.is_whole = false;
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

@@ -42,7 +42,7 @@ pub(super) fn section(draft: &Draft) -> String {
     if draft.format == Format::Csv {
         lines.extend(dialect(&draft.csv, draft.filters_blanks));
     }
-    if draft.columns.iter().any(|column| draft.needs_mapping(column)) {
+    if draft.columns.iter().any(Column::needs_mapping) {
         lines.push(String::new());
         lines.push(format!("[feeds.{name}.columns]"));
         lines.extend(draft.columns.iter().map(|column| format!("{} = {}", key(&column.name), source(column))));

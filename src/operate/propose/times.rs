@@ -210,7 +210,7 @@ mod tests {
         let found = find(key);
         let most = found.iter().map(|reading| reading.parts).max()?;
         let best = found.into_iter().find(|reading| reading.parts == most)?;
-        Some((best.format, key[best.range].to_owned()))
+        Some((best.format, key.get(best.range)?.to_owned()))
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub(super) async fn run(shop: &Shop, feed: &Feed, columns: &[Column], samples: &
         }
     }
     let rejected = told.into_iter().take(MOST_TOLD);
-    remarks.extend(rejected.map(|(reason, count)| format!("{count} sample records would be rejected: {reason}")));
+    remarks
+        .extend(rejected.map(|(reason, count)| format!("sample records that would be rejected: {count}, as {reason}")));
     remarks
 }
 

@@ -234,16 +234,16 @@ fn remark(seen: &Seen, sql: Sql, rules: &Rules, reasons: &mut Vec<String>) {
     };
     let is_text = sql == Sql::Text;
     let missing: u64 = values.words.values().sum();
-    say(values.leading_zeros > 0 && is_text, format!("{} values begin with zeros", values.leading_zeros));
-    say(values.plus_signs > 0 && is_text, format!("{} values begin with a plus sign", values.plus_signs));
-    say(rules.integral_floats, format!("{} integers are written as 8.0", values.integral));
-    say(rules.trim, format!("{} values have blanks around them", values.padded));
+    say(values.leading_zeros > 0 && is_text, format!("values that begin with zeros: {}", values.leading_zeros));
+    say(values.plus_signs > 0 && is_text, format!("values that begin with a plus sign: {}", values.plus_signs));
+    say(rules.integral_floats, format!("integers that are written as 8.0: {}", values.integral));
+    say(rules.trim, format!("values with blanks around them: {}", values.padded));
     let words = values.words.keys().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-    say(!rules.null.is_empty(), format!("{missing} values are {words}, which is taken for NULL"));
-    say(is_text && missing > 0, format!("{missing} values are {words}: set `null` if that means NULL"));
+    say(!rules.null.is_empty(), format!("values that are taken for NULL, being {words}: {missing}"));
+    say(is_text && missing > 0, format!("values that are {words} (set `null` if that means NULL): {missing}"));
     say(is_text && values.present > 0, format!("up to {} characters", values.longest));
     let few = values.few().filter(|few| *few < FEW && *few > 1 && values.present >= 50 && is_text);
-    say(few.is_some(), format!("{} different values", few.unwrap_or_default()));
+    say(few.is_some(), format!("different values: {}", few.unwrap_or_default()));
     let unit = |scale: i64| {
         values.range.is_some_and(|(low, high)| EPOCHS.contains(&(low / scale)) && EPOCHS.contains(&(high / scale)))
     };

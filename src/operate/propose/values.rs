@@ -145,11 +145,8 @@ impl Values {
     /// One more value.
     pub(super) fn add(&mut self, value: Value<'_>) {
         match value {
-            Value::Absent => return,
-            Value::Null => {
-                self.nulls += 1;
-                return;
-            }
+            Value::Absent => {}
+            Value::Null => self.nulls += 1,
             Value::Text(text) => self.text(text),
             Value::Number(text) => {
                 self.kinds.numbers += 1;

@@ -43,10 +43,10 @@ pub fn feed_of_kept(feed: &Feed) -> Feed {
     feed.json.records = None;
     feed.rejects = Rejects { max_rows: u64::MAX, max_ratio: None };
     match feed.format {
-        Format::Csv | Format::Jsonl => {}
-        Format::Json => feed.format = Format::Jsonl,
+        // A record of a document may stand on several lines.
+        Format::Csv | Format::Jsonl | Format::Json => {}
         Format::Parquet | Format::Avro => {
-            feed.format = Format::Jsonl;
+            feed.format = Format::Json;
             // Their values were printed as JSON, which has fewer types than they had.
             feed.json.coerce = true;
         }
@@ -129,9 +129,9 @@ fn still_bad(error: DecodeError, position: Position) -> Result<Anew, DecodeError
             Ok(Anew::Bad(rejected(position, bad.column.clone(), bad.code, bad.reason.clone())))
         }
         DecodeError::UnterminatedQuote(_)
+        | DecodeError::Encoding(_)
         | DecodeError::Limit(_)
         | DecodeError::Compression { .. }
-        | DecodeError::Encoding(_)
         | DecodeError::Window(_)
         | DecodeError::Format { .. }
         | DecodeError::Damaged { .. } => Ok(Anew::Bad(rejected(position, None, error.code(), error.to_string()))),

@@ -108,7 +108,7 @@ mod tests {
             quote in prop::sample::select(vec![Some(b'"'), Some(b'"'), None]),
             piece in 1_usize..9,
         ) {
-            let csv = Csv { escape, quote, ..crate::fuzzing::fixture::feed().csv };
+            let csv = Csv { quote, escape, ..crate::fuzzing::fixture::feed().csv };
             // With line feeds alone, the last one included, where the splitter's own comments do what they should.
             let text = (tokens.concat().replace('\r', "") + "\n").into_bytes();
             let blank = blanked(&csv, &text, piece);

@@ -174,8 +174,8 @@ mod tests {
         text.encode_utf16().flat_map(bytes).collect()
     }
 
-    fn wrong(byte: u64, what: &'static str) -> Option<EncodingError> {
-        Some(EncodingError { encoding: Encoding::Utf16, byte, what })
+    fn wrong(byte: u64, what: &'static str) -> EncodingError {
+        EncodingError { encoding: Encoding::Utf16, byte, what }
     }
 
     const HALF: &str = "half of a surrogate pair stands alone";
@@ -207,13 +207,13 @@ mod tests {
 
     #[test]
     fn what_is_no_utf_16_is_placed_after_all_text_before_it() {
-        assert_eq!(read(Encoding::Utf16, &[b"\xff\xfea\0b"]), (b"a".into(), wrong(4, CUT)));
-        assert_eq!(read(Encoding::Utf16, &[b"a"]), (b"".into(), wrong(0, CUT)));
+        assert_eq!(read(Encoding::Utf16, &[b"\xff\xfea\0b"]), (b"a".into(), Some(wrong(4, CUT))));
+        assert_eq!(read(Encoding::Utf16, &[b"a"]), (b"".into(), Some(wrong(0, CUT))));
         // The first half alone, before another character and at the end; the second half alone.
-        assert_eq!(read(Encoding::Utf16, &[b"a\0\x3d\xd8b\0"]), (b"a".into(), wrong(2, HALF)));
-        assert_eq!(read(Encoding::Utf16, &[b"a\0\x3d\xd8"]), (b"a".into(), wrong(2, HALF)));
-        assert_eq!(read(Encoding::Utf16, &[b"a\0\0\xdeb\0"]), (b"a".into(), wrong(2, HALF)));
-        let told = wrong(7, CUT).unwrap().to_string();
+        assert_eq!(read(Encoding::Utf16, &[b"a\0\x3d\xd8b\0"]), (b"a".into(), Some(wrong(2, HALF))));
+        assert_eq!(read(Encoding::Utf16, &[b"a\0\x3d\xd8"]), (b"a".into(), Some(wrong(2, HALF))));
+        assert_eq!(read(Encoding::Utf16, &[b"a\0\0\xdeb\0"]), (b"a".into(), Some(wrong(2, HALF))));
+        let told = wrong(7, CUT).to_string();
         assert_eq!(told, "the object is not utf-16: the last character is cut (byte 7)");
     }
 

@@ -11,6 +11,7 @@ mod frame;
 mod input;
 mod lines;
 mod paths;
+mod tape;
 mod walk;
 
 use std::borrow::Cow;

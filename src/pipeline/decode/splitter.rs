@@ -24,6 +24,7 @@ pub enum State {
 
 impl State {
     /// The state behind a byte.
+    #[must_use]
     pub fn next(self, csv: &Csv, byte: u8) -> Self {
         let is_quote = csv.quote == Some(byte);
         let plain = match byte {
@@ -32,14 +33,12 @@ impl State {
             _ => Self::Plain,
         };
         match self {
-            Self::Line if plain == Self::Line => Self::Line,
             Self::Line | Self::Field if is_quote => Self::Quoted,
-            Self::Line | Self::Field | Self::Plain => plain,
             Self::Quoted if is_quote => Self::Closed,
             Self::Quoted if csv.escape == Some(byte) => Self::Escaped,
             Self::Quoted | Self::Escaped => Self::Quoted,
             Self::Closed if is_quote && csv.escape.is_none() => Self::Quoted,
-            Self::Closed => plain,
+            Self::Line | Self::Field | Self::Plain | Self::Closed => plain,
         }
     }
 }

@@ -186,3 +186,112 @@ fn a_misplaced_quote_is_blamed_on_its_record_before_anything_else_in_it() {
     plain.csv.quote = None;
     assert_eq!(decode(&plain, vec![b"\"x,\"y\"z\n".to_vec()]).unwrap().1.loaded, 1);
 }
+
+/// A feed of rejections and this dialect, with a header.
+fn tolerant(change: impl FnOnce(&mut Csv)) -> Feed {
+    let mut feed = Feed { rejects: Rejects { max_rows: 1000, max_ratio: None }, ..feed(true) };
+    change(&mut feed.csv);
+    feed
+}
+
+/// Rows loaded, rejected and left out.
+fn counts(feed: &Feed, object: &[u8]) -> Result<(u64, u64, u64), String> {
+    let made = decode(feed, vec![object.to_vec()])?;
+    crate::fuzzing::csv::check(&made);
+    Ok((made.1.loaded, made.1.rejected, made.1.filtered))
+}
+
+#[test]
+fn a_text_is_read_in_the_encoding_its_feed_names_and_blamed_for_another() {
+    let read = |encoding, object: &[u8]| counts(&tolerant(|csv| csv.encoding = encoding), object);
+    let utf16: Vec<u8> = "\u{feff}a,b\n1,ä\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(read(Encoding::Utf16, &utf16), Ok((1, 0, 0)));
+    assert_eq!(read(Encoding::Latin1, b"a,b\n1,\xe4\n"), Ok((1, 0, 0)));
+    // Three characters are three characters, however many bytes they are here or there.
+    assert_eq!(read(Encoding::Windows1252, b"a,b\n\x80\x80\x80,b\n\x80\x80\x80\x80,b\n"), Ok((1, 1, 0)));
+    let message = read(Encoding::Utf8, &utf16).unwrap_err();
+    assert_eq!(message, "E-FORMAT the object looks like UTF-16 text, the feed expects csv");
+    let cut = read(Encoding::Utf16, &utf16[..utf16.len() - 1]).unwrap_err();
+    assert_eq!(cut, "E-ENCODING the object is not utf-16: the last character is cut (byte 16)");
+    for (error, word) in [
+        (DecodeError::Format { found: compression::UTF16, expected: Format::Csv }, "csv.encoding"),
+        (bad(Position::default(), None, "E-CELL-UTF8", "not UTF-8"), "csv.encoding"),
+    ] {
+        assert!(error.advice().contains(word), "{}", error.advice());
+    }
+}
+
+#[test]
+fn blank_records_are_left_out_and_counted_also_where_there_is_nothing_else() {
+    use crate::config::feed::BlankRecords::Filter;
+    let blanks = |header| tolerant(|csv| (csv.header, csv.blank_records) = (header, Filter));
+    assert_eq!(counts(&blanks(true), b" ,\na,b\n1,x\n,\n \t\n\"\"\n2,y\n\n"), Ok((2, 0, 3)));
+    assert_eq!(counts(&blanks(false), b",,,\n  \n1,x\n,\n"), Ok((1, 0, 3)));
+    assert_eq!(counts(&blanks(false), b",\n \n"), Ok((0, 0, 2)));
+    assert_eq!(counts(&blanks(true), b",\n \n"), Ok((0, 0, 0)));
+    assert_eq!(counts(&tolerant(|_| ()), b"a,b\n,\n"), Ok((1, 0, 0)));
+}
+
+#[test]
+fn comments_are_no_records_and_move_no_position() {
+    let feed = tolerant(|csv| csv.comment = Some(b'#'));
+    let text = "#a \"note\na,b\n# it's \"\n1,#x\r\n#,,,\r\n\"#2\",y\nlong,z\n#end";
+    let (_, decoded, rejections) = decode(&feed, vec![text.into()]).unwrap();
+    assert_eq!((decoded.loaded, decoded.rejected), (2, 1));
+    assert_eq!(rejections[0].position, Position { record: 3, line: 7, byte: 41 });
+    // Lines that a lone carriage return ends are lines of their own.
+    assert_eq!(counts(&feed, b"a,b\r#\"c\r1,x\r#\r2,y"), Ok((2, 0, 0)));
+    // What only quotes keep from being a comment is kept from it also in front of rejected records.
+    let odd = decode(&feed, vec![b"\"#\",a\n1,2\n".to_vec()]).unwrap_err();
+    assert!(odd.starts_with("E-CSV-HEADER "), "{odd}");
+}
+
+#[test]
+fn short_records_are_padded_with_what_is_absent_and_long_ones_are_not_cut() {
+    let mut feed = tolerant(|csv| csv.ragged = crate::config::feed::Ragged::Pad);
+    assert_eq!(counts(&feed, b"a,b\n1\n1,2,3\n1,2,\n"), Ok((1, 2, 0)));
+    feed.routes[0].mapping.rules.required = true;
+    assert_eq!(counts(&feed, b"a,b\n1\n1,2\n"), Ok((1, 1, 0)));
+}
+
+#[test]
+fn a_misplaced_quote_is_rejected_alone_where_its_record_surely_ends() {
+    let reject = |text: &str| counts(&tolerant(|_| ()), format!("a,b\n{text}").as_bytes());
+    assert_eq!(reject("1,x\n\"x\"y,b\n2,y\na,5\" pipe\r\n3,z\n1, \"b\"\n4,\"x\ny\"\n"), Ok((4, 3, 0)));
+    assert_eq!(reject("5\",b"), Ok((0, 1, 0)));
+    for text in ["1,\"x\n2,\"b\"\n", "1,\"5\" pipe\",2\n", "1, \"x\n2,y\"\n", "1,\"x\"y,\"open\n2,z\n"] {
+        let message = reject(text).unwrap_err();
+        assert!(message.starts_with("E-CSV-QUOTE line 2 ") && message.ends_with("is not certain"), "{message}");
+    }
+    // The first record of a file without header tells how many fields there are.
+    let headless = tolerant(|csv| csv.header = false);
+    let message = counts(&headless, b"1,5\"\n2,x\n").unwrap_err();
+    assert!(message.ends_with("without its first record"), "{message}");
+    // A record longer than what is kept of it cannot be looked at as a whole.
+    let long = format!("1,{}\"\n2,y\n", "x".repeat(70_000));
+    assert!(reject(&long).unwrap_err().ends_with("is not certain"));
+}
+
+#[test]
+fn names_that_mean_the_same_are_one_unless_two_fields_have_them() {
+    use crate::config::feed::NameMatch::Normalized;
+    let read = |columns: &[(&str, &str)], header: &str| {
+        let mut feed = tolerant(|_| ());
+        feed.routes[0].mapping.names = Normalized;
+        feed.routes[0].mapping.columns = columns.iter().map(|(column, field)| map(column, field)).collect();
+        counts(&feed, format!("{header}\n1,x\n").as_bytes())
+    };
+    for header in ["A,B", "\u{feff} A ,b", "\"A\",\" B\""] {
+        assert_eq!(read(&[], header), Ok((1, 0, 0)), "{header}");
+    }
+    let mapped = [("a", "employee_id"), ("b", "full name")];
+    for header in ["employee_id,full name", "Employee-ID,Full.Name", "EMPLOYEE ID,full_name"] {
+        assert_eq!(read(&mapped, header), Ok((1, 0, 0)), "{header}");
+    }
+    let both = read(&[("b", "full name")], "Full-Name,FULL_NAME").unwrap_err();
+    assert!(both.starts_with("E-CSV-HEADER ") && both.contains("\"Full-Name\" and \"FULL_NAME\""), "{both}");
+    // The one spelt as it is wanted is meant; the other then has no column.
+    let other = read(&[("b", "full name")], "full name,FULL_NAME").unwrap_err();
+    assert!(other.starts_with("E-CSV-HEADER ") && other.contains("\"FULL_NAME\""), "{other}");
+    assert!(read(&[], "a,a").unwrap_err().contains("twice"));
+}

@@ -7,22 +7,27 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
-use crate::config::feed::{Feed, Mode};
+use crate::config::feed::Mode;
+use crate::domain::lease::Lease;
 use crate::domain::record::Rejection;
 use crate::domain::state::State;
 use crate::failpoint::{self, Point};
 use crate::store::catalog::Provenance;
-use crate::store::copy::{CopyTarget, Ending, Load, Replayed};
+use crate::store::copy::{CopyTarget, Ending, Load, LoadedCounts, Replayed};
 use crate::store::ledger::{Kept, Ledger, RejectedObject, RejectionFilter};
 
 use super::super::decode::again::{self, Anew, feed_of_kept};
 use super::super::decode::{Decoding, Piece, Target};
 use super::super::progress::Progress;
-use super::{Context, FRAMES_AHEAD, LoadError, Way, copying, fitting_targets, merge, shapes};
+use super::merge::{self, Object, Way};
+use super::{Context, FRAMES_AHEAD, LoadError, copying, fitting_targets, shapes, signed};
 
 /// Records read from the ledger at once: at 64 KiB each a few MiB at most.
 const PAGE: u32 = 50;
+/// New reasons written down together.
+const REASONS: usize = 500;
 /// Rows sent on together.
 const FRAME: usize = 64 * 1024;
 
@@ -112,62 +117,46 @@ pub async fn again(
     filter: &RejectionFilter,
     keep: Keep,
 ) -> Result<Outcome, AgainError> {
-    let feed = Arc::new(feed_of_kept(&context.feed));
-    if feed.routes.iter().any(|route| route.mode == Mode::Replace) {
-        return Err(AgainError::Replaces);
-    }
-    let targets = fitting_targets(context, Way::Straight).await?;
-    for (target, route) in targets.iter().zip(&feed.routes) {
-        if !target.shape.fills(Provenance::ObjectId, &route.mapping) {
-            return Err(AgainError::NoProvenance(route.table.to_string()));
-        }
-    }
-    let id = rejected.object.id;
+    let context = &Context { feed: Arc::new(feed_of_kept(&context.feed)), ..context.clone() };
+    let targets = targets(context).await?;
     let mut load = Load::begin_repair(&context.pools, &shapes(&targets)).await?;
-    let locked = load.lock_object(id).await?.ok_or(AgainError::Busy)?;
+    let locked = load.lock_object(rejected.object.id).await?.ok_or(AgainError::Busy)?;
     if locked.state != State::Loaded.as_str() {
         return Err(AgainError::State(locked.state));
     }
-    // Only now: what another replay has loaded until it gave the lock back is no longer among them. They are read by
-    // another session, because this one is in COPY meanwhile; nobody changes them while the lock is held.
-    let ledger = Ledger::new(context.pools.clone());
-    let (pieces, mut received) = mpsc::channel(FRAMES_AHEAD);
-    let source = Source { ledger: &ledger, feed: &feed, rejected, filter, targets: &targets };
-    let (copying, kept, all) = (&mut load, &*feed, &targets[..]);
-    // Owns its end of the channel: where the server refuses, it closes, and reading ends as well.
-    let copy = async move {
-        match received.recv().await {
-            Some(first) => copying::all(copying, (kept, all), id, (first, &mut received), &Progress::default()).await,
-            None => Ok(Vec::new()),
-        }
-    };
-    let (read, copied) = Box::pin(async { tokio::join!(source.read(pieces), copy) }).await;
-    // Why the rows were refused says more than that nobody took the rest of them.
-    let copied = copied?;
-    let read = read?;
-    let tables = merge::at_once(&mut load, (&feed, &targets), &copied, &Progress::default()).await?;
+    let source = Source { ledger: Ledger::new(context.pools.clone()), context, rejected, filter, targets: &targets };
+    let (good, outcome) = Box::pin(source.load(&mut load)).await?;
     failpoint::reach(Point::RepairCopied).await?;
-    let Sent { good, mut outcome, .. } = read;
-    // What an upsert has not taken was overtaken, by another one of these records or by a newer row.
-    let taken: u64 = tables.iter().sum();
-    let overtaken = outcome.loaded.saturating_sub(taken);
-    outcome.loaded -= overtaken;
-    outcome.filtered += overtaken;
-    load.mark_replayed(id, &good, Replayed { loaded: outcome.loaded, filtered: outcome.filtered }).await?;
+    let counts = Replayed { loaded: outcome.loaded, filtered: outcome.filtered };
+    load.mark_replayed(rejected.object.id, &good, counts).await?;
     match keep {
         // Dropping the load rolls it back.
         Keep::Nothing => Ok(outcome),
-        Keep::Rows => match load.finish_repair(&ledger).await? {
+        Keep::Rows => match load.finish_repair(&source.ledger).await? {
             Ending::Committed => Ok(outcome),
             Ending::RolledBack => Err(AgainError::RolledBack),
         },
     }
 }
 
+/// By way of stages: a row that the server refuses stays rejected, and the others go in.
+async fn targets(context: &Context) -> Result<Arc<[Target]>, AgainError> {
+    if context.feed.routes.iter().any(|route| route.mode == Mode::Replace) {
+        return Err(AgainError::Replaces);
+    }
+    let targets = fitting_targets(context, Way::ByRows).await?;
+    for (target, route) in targets.iter().zip(&context.feed.routes) {
+        if !target.shape.fills(Provenance::ObjectId, &route.mapping) {
+            return Err(AgainError::NoProvenance(route.table.to_string()));
+        }
+    }
+    Ok(targets)
+}
+
 /// Where the records come from.
 struct Source<'a> {
-    ledger: &'a Ledger,
-    feed: &'a Feed,
+    ledger: Ledger,
+    context: &'a Context,
     rejected: &'a RejectedObject,
     filter: &'a RejectionFilter,
     targets: &'a [Target],
@@ -180,6 +169,7 @@ struct Sent {
     columns: Vec<Option<CopyTarget>>,
     /// Rows of each route that wait for a frame to be full.
     waiting: Vec<(BytesMut, u64)>,
+    /// Records that are still bad, without their bytes: at most as many as the feed tolerates.
     bad: Vec<Rejection>,
     /// Ids of records that are no longer bad.
     good: Vec<i64>,
@@ -187,6 +177,47 @@ struct Sent {
 }
 
 impl Source<'_> {
+    /// Brings the records into their tables; answers the ids of those that were decoded without fault, and the counts.
+    ///
+    /// The object is locked: what another replay has loaded until it gave the lock back is no longer among them. They are
+    /// read by another session, because the load's is in COPY meanwhile; nobody changes them while the lock is held.
+    async fn load(&self, load: &mut Load) -> Result<(Vec<i64>, Outcome), LoadError> {
+        let Self { context, rejected, targets, .. } = *self;
+        let (id, progress) = (rejected.object.id, Progress::default());
+        let (pieces, received) = mpsc::channel(FRAMES_AHEAD);
+        let (copying, feed) = (&mut *load, &*context.feed);
+        // Owns its end of the channel: where the server refuses, it closes, and reading ends as well.
+        let copy = async {
+            let mut received = received;
+            match received.recv().await {
+                Some(first) => copying::all(copying, (feed, targets), id, (first, &mut received), &progress).await,
+                None => Ok(vec![copying::Sent::default(); targets.len()]),
+            }
+        };
+        let (read, copied) = tokio::join!(self.read(pieces), copy);
+        // Why the rows were refused says more than that nobody took the rest of them.
+        let rows = copied?;
+        let Sent { good, bad, mut outcome, .. } = read?;
+        for bad in bad.chunks(REASONS) {
+            load.reject(id, bad).await?;
+        }
+        // No row waits for its parent here: whoever replays it wants to know now.
+        let lease = Lease {
+            object: rejected.object.clone(),
+            token: Uuid::nil(),
+            attempt: 1,
+            suspicions: 0,
+            age: std::time::Duration::MAX,
+        };
+        let mut counts = LoadedCounts { id, loaded: signed(outcome.loaded), ..LoadedCounts::default() };
+        let object = Object { context, lease: &lease, targets, sent: &rows, progress: &progress };
+        merge::all(&object, load, &mut counts).await?;
+        outcome.loaded = counts.loaded.unsigned_abs();
+        outcome.filtered += counts.filtered.unsigned_abs();
+        outcome.rejected += counts.rejected.unsigned_abs();
+        Ok((good, outcome))
+    }
+
     async fn read(&self, pieces: mpsc::Sender<Piece>) -> Result<Sent, LoadError> {
         let routes = self.targets.len();
         let mut sent =
@@ -198,9 +229,6 @@ impl Source<'_> {
             after = last.position.record;
             for kept in &page {
                 self.take(kept, &mut sent, &pieces).await?;
-            }
-            if !sent.bad.is_empty() {
-                pass(&pieces, Piece::Rejections(std::mem::take(&mut sent.bad))).await?;
             }
         }
         for route in 0..routes {
@@ -214,7 +242,8 @@ impl Source<'_> {
             sent.outcome.cut += 1;
             return Ok(());
         }
-        let Self { feed, rejected, targets, .. } = self;
+        let Self { context, rejected, targets, .. } = *self;
+        let feed = &context.feed;
         let decoding = Decoding { feed, object: &rejected.object, targets, rejects: feed.rejects };
         match again::one(decoding, rejected.header.as_deref(), &kept.raw, kept.position).await? {
             Anew::Row { route, target, bytes } => {

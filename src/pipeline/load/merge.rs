@@ -58,7 +58,7 @@ pub(super) async fn all(
 }
 
 /// The same in one statement per route; answers how many rows each has loaded.
-pub(super) async fn at_once(
+async fn at_once(
     load: &mut Load,
     (feed, targets): (&Feed, &[Target]),
     sent: &[Sent],

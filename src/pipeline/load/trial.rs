@@ -19,7 +19,7 @@ impl Ready {
     pub async fn details(&self, context: &Context, limit: u32) -> Result<(Vec<Rejection>, Vec<TableRows>), LoadError> {
         let Some(counts) = self.counts.first() else { return Ok((Vec::new(), Vec::new())) };
         let rejections = self.load.rejected(counts.id, limit).await?;
-        let targets = fitting_targets(context, Way::Straight).await?;
+        let targets = fitting_targets(context, Way::ByRows).await?;
         let feed = &context.feed;
         let mut tables: Vec<TableRows> = Vec::new();
         for (target, route) in targets.iter().zip(&feed.routes) {

@@ -9,8 +9,12 @@ use super::{Shape, target};
 impl Shape {
     /// Refuses a table that does not fit the mode.
     pub fn refuse_mode(&self, mode: &Mode) -> Result<(), StoreError> {
-        let Mode::Upsert { key, newer_by } = mode else { return Ok(()) };
         let name = quoted_table(&self.table);
+        let (key, newer_by) = match mode {
+            Mode::Append => return Ok(()),
+            Mode::Replace => return self.refuse_followers(),
+            Mode::Upsert { key, newer_by } => (key, newer_by),
+        };
         for column in key.iter().chain(newer_by) {
             if self.column(column).is_none() {
                 return Err(target(
@@ -27,5 +31,17 @@ impl Shape {
             ));
         }
         Ok(())
+    }
+
+    /// Replacing a table must change no other.
+    fn refuse_followers(&self) -> Result<(), StoreError> {
+        if self.stored.followed_by.is_empty() {
+            return Ok(());
+        }
+        let (name, tables) = (quoted_table(&self.table), self.stored.followed_by.join(", "));
+        Err(target(
+            format!("replacing {name} would delete or change rows of {tables}, which refer to it ON DELETE"),
+            "make the foreign key DEFERRABLE INITIALLY DEFERRED without ON DELETE, or use mode \"upsert\"",
+        ))
     }
 }

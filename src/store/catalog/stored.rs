@@ -34,6 +34,8 @@ pub struct Stored {
     pub types: BTreeMap<String, StoredType>,
     /// Every one.
     pub keys: Vec<UniqueKey>,
+    /// Tables whose rows are deleted or changed by the server when rows of this one are deleted.
+    pub followed_by: Vec<String>,
 }
 
 impl Stored {
@@ -50,7 +52,9 @@ impl Stored {
 pub(super) async fn read(pools: &Pools, oid: u32) -> Result<Stored, StoreError> {
     let types = pools.query(READ_TYPES, &[&oid]).await?.iter().map(read_type).collect::<Result<_, _>>()?;
     let keys = pools.query(READ_KEYS, &[&oid]).await?.iter().map(read_key).collect::<Result<_, _>>()?;
-    Ok(Stored { types, keys })
+    let follow = pools.query(READ_FOLLOWERS, &[&oid]).await?;
+    let followed_by = follow.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(Stored { types, keys, followed_by })
 }
 
 fn read_type(row: &Row) -> Result<(String, StoredType), StoreError> {
@@ -90,3 +94,11 @@ const READ_KEYS: &str = "-- catalog::read_keys
       FROM pg_index i
      WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
        AND i.indexprs IS NULL";
+
+/// `ON DELETE CASCADE`, `SET NULL` and `SET DEFAULT`.
+const READ_FOLLOWERS: &str = "-- catalog::read_followers
+    SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
+      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE k.contype = 'f' AND k.confrelid = $1 AND k.conrelid <> $1 AND k.conparentid = 0
+       AND k.confdeltype IN ('c', 'n', 'd')
+     ORDER BY 1";

@@ -1,5 +1,7 @@
 //! Rejected records, written down in the transaction that loads the others.
 
+use tokio_postgres::types::ToSql;
+
 use crate::domain::record::Rejection;
 use crate::failpoint::{self, Point};
 
@@ -10,6 +12,9 @@ use super::repair::expect_one;
 impl Load {
     /// Writes rejected records of an object down. They are durable if and only if its rows are.
     pub async fn reject(&self, object_id: i64, rejections: &[Rejection]) -> Result<(), StoreError> {
+        if self.is_repair {
+            return self.reject_again(object_id, rejections).await;
+        }
         let of = |number: fn(&Rejection) -> i64| -> Vec<i64> { rejections.iter().map(number).collect() };
         let text =
             |text: fn(&Rejection) -> Option<&str>| -> Vec<Option<&str>> { rejections.iter().map(text).collect() };
@@ -38,10 +43,9 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Runs with the role's search path, hence the qualified names. In a load there is no conflict; a record that is replayed
-/// in vain keeps its bytes and gets the new reason.
+/// Runs with the role's search path, hence the qualified names.
 const REJECT: &str = "-- copy::reject
-    INSERT INTO keyfall.rejections AS o
+    INSERT INTO keyfall.rejections
            (object_id, record_no, line, byte_offset, table_name, column_name, code, reason, raw, raw_bytes)
     SELECT $1, r.record, CASE WHEN r.line OPERATOR(pg_catalog.>) 0 THEN r.line END,
            CASE WHEN r.line OPERATOR(pg_catalog.>) 0 THEN r.byte END, r.table_name, r.column_name, r.code, r.reason,
@@ -49,13 +53,25 @@ const REJECT: &str = "-- copy::reject
       FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
                   $9::pg_catalog.bytea[], $10::bigint[])
            AS r (record, line, byte, table_name, column_name, code, reason, raw, raw_bytes)
-    ON CONFLICT (object_id, record_no) DO UPDATE
-       SET table_name = excluded.table_name, column_name = excluded.column_name, code = excluded.code,
-           reason = excluded.reason, rejected_at = pg_catalog.now()
-     WHERE o.replayed_at IS NULL
-    RETURNING o.id";
+    RETURNING id";
 
 impl Load {
+    /// Writes down why rejected records of a locked object are still bad; their bytes stay as they are.
+    async fn reject_again(&self, object_id: i64, rejections: &[Rejection]) -> Result<(), StoreError> {
+        let text =
+            |text: fn(&Rejection) -> Option<&str>| -> Vec<Option<&str>> { rejections.iter().map(text).collect() };
+        let records: Vec<i64> = rejections.iter().map(|of| signed(of.position.record)).collect();
+        let (tables, columns) = (text(|of| of.table.as_deref()), text(|of| of.column.as_deref()));
+        let (codes, reasons) = (text(|of| Some(&of.code)), text(|of| Some(&of.reason)));
+        let parameters: [&(dyn ToSql + Sync); 6] = [&object_id, &records, &tables, &columns, &codes, &reasons];
+        let (changed, expected) =
+            (self.ask("rejections", REJECT_AGAIN, &parameters).await?.len() as u64, rejections.len() as u64);
+        if changed != expected {
+            return Err(StoreError::Transition { transition: "copy::reject_again", expected, changed });
+        }
+        Ok(())
+    }
+
     /// Moves rejected records of a locked object to the loaded or filtered ones; `ids` are those decoded without fault.
     ///
     /// What the server kept out since has been written down anew by [`Load::reject`] in this very transaction, whose
@@ -78,6 +94,17 @@ pub struct Replayed {
     /// They are left out now.
     pub filtered: u64,
 }
+
+/// The transaction's time marks them: see [`Load::mark_replayed`].
+const REJECT_AGAIN: &str = "-- copy::reject_again
+    UPDATE keyfall.rejections o
+       SET table_name = r.table_name, column_name = r.column_name, code = r.code, reason = r.reason,
+           rejected_at = pg_catalog.now()
+      FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+           AS r (record, table_name, column_name, code, reason)
+     WHERE o.object_id OPERATOR(pg_catalog.=) $1 AND o.record_no OPERATOR(pg_catalog.=) r.record
+       AND o.replayed_at IS NULL
+    RETURNING o.id";
 
 const MARK_REPLAYED: &str = "-- copy::mark_replayed
     WITH moved AS (

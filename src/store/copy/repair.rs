@@ -56,7 +56,9 @@ pub enum Ending {
 impl Load {
     /// A transaction without a lease: tables locked against changes of their definition and their shapes checked.
     pub async fn begin_repair(pools: &Pools, shapes: &[&Shape]) -> Result<Self, StoreError> {
-        Self::begin(pools, shapes, &[]).await
+        let mut load = Self::begin(pools, shapes, &[]).await?;
+        load.is_repair = true;
+        Ok(load)
     }
 
     /// Locks an object; `None` where somebody loads, replaces or repairs a version of its key at this moment. Nobody
@@ -84,7 +86,8 @@ impl Load {
             let sql = delete_sql(shape);
             let statement = bounded("PREPARE", self.stall, client.prepare_cached(&sql)).await?;
             // As long as the end of a COPY: rows, their indexes and triggers are at work.
-            deleted += bounded("DELETE of rows", self.stall * 10, client.execute(&statement, &[&vec![id]])).await?;
+            let gone = bounded("removal of rows", self.stall * 10, client.execute(&statement, &[&vec![id]])).await?;
+            deleted += gone;
         }
         failpoint::reach(Point::RepairDeleted).await?;
         Ok(deleted)

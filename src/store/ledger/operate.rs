@@ -1,12 +1,14 @@
 //! What an operator does to the ledger.
 
+use tokio_postgres::Row;
+
 use crate::domain::state::State;
 
 use super::super::error::StoreError;
 use super::Ledger;
 
 /// States an operator may send back to `pending`.
-pub(super) const RETRYABLE: [State; 4] = [State::Quarantined, State::Missing, State::Skipped, State::Undone];
+pub(super) const RETRYABLE: [State; 3] = [State::Quarantined, State::Missing, State::Skipped];
 
 impl Ledger {
     /// Sends objects back to `pending`, with their counters at zero. Loaded objects are never among them; objects
@@ -14,8 +16,13 @@ impl Ledger {
     /// approved by that: somebody has seen the reason and wants it loaded, so none of them is asked again.
     pub async fn retry(&self, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
         let states = RETRYABLE.map(State::as_str).to_vec();
-        let rows = self.query(RETRY, &[&ids, &states]).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        let mut rows = self.query(RETRY, &[&ids, &states]).await?;
+        // Only where there are any: nothing else needs the right to delete rejections.
+        let undone: Vec<i64> = first_of_each(&self.query(UNDONE_AMONG, &[&ids]).await?)?;
+        if !undone.is_empty() {
+            rows.extend(self.query(RETRY_UNDONE, &[&undone]).await?);
+        }
+        first_of_each(&rows)
     }
 
     /// Sets objects aside for good. Only objects nobody is working on and that are not loaded.
@@ -36,19 +43,31 @@ impl Ledger {
     }
 }
 
-/// What is read again brings its rejections again: the ones of an undone load are deleted in the same statement.
+fn first_of_each(rows: &[Row]) -> Result<Vec<i64>, StoreError> {
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 const RETRY: &str = "-- ledger::retry
+    UPDATE keyfall.objects
+       SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
+           approved = approved OR coalesce(reason IN ('changed', 'duplicate', 'outdated'), false)
+                      OR state = 'quarantined'
+                         AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
+           error_code = NULL, error_detail = NULL, error_advice = NULL
+     WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
+    RETURNING id";
+
+const UNDONE_AMONG: &str = "-- ledger::undone_among
+    SELECT id FROM keyfall.objects WHERE id = ANY($1) AND state = 'undone'";
+
+/// The rejections of the undone load go in the same statement: what is read again brings its own.
+const RETRY_UNDONE: &str = "-- ledger::retry_undone
     WITH changed AS (
         UPDATE keyfall.objects
-           SET state = 'pending', reason = NULL, not_before = '-infinity', suspicions = 0,
-               replays = replays + CASE WHEN state = 'undone' THEN 1 ELSE 0 END,
+           SET state = 'pending', not_before = '-infinity', attempt = 0, suspicions = 0, replays = replays + 1,
                loaded_at = NULL, rows_read = NULL, rows_loaded = NULL, rows_rejected = NULL, rows_filtered = NULL,
-               header = NULL, lease_owner = NULL, lease_token = NULL,
-               approved = approved OR coalesce(reason IN ('changed', 'duplicate', 'outdated'), false)
-                          OR state = 'quarantined'
-                             AND coalesce(error_code IN ('E-CHANGED', 'E-DUPLICATE', 'E-REPLACE-ROWS'), false),
-               error_code = NULL, error_detail = NULL, error_advice = NULL
-         WHERE id = ANY($1) AND (state = ANY($2) OR state = 'pending')
+               header = NULL, lease_owner = NULL, lease_token = NULL
+         WHERE id = ANY($1) AND state = 'undone'
         RETURNING id
     ), gone AS (
         DELETE FROM keyfall.rejections r USING changed c WHERE r.object_id = c.id

@@ -12,7 +12,7 @@ use crate::keyfall::Keyfall;
 use crate::lab::{BUCKET, Disposal, Lab, Settings, connect, key, within};
 use crate::oracle::{Body, Fate};
 
-use super::postgres::{STREAMED, assert_unblamed, attempts, data_directory, migrated, until};
+use super::postgres::{STREAMED, assert_unblamed, attempts, data_directory, migrated};
 
 const PAUSED: &str = "SELECT count(*) FROM keyfall.feeds WHERE paused_by = 'halt'";
 
@@ -395,13 +395,11 @@ async fn fails_at_commit(trial: Trial) -> Report {
     for number in [0, 2, 6] {
         lab.oracle.expect(&key(number), Fate::Quarantined);
     }
-    let workers = "max_attempts = 2".to_owned();
-    let mut keyfall = lab.keyfall("a", &Settings { workers, ..Settings::new(Disposal::Delete) });
+    let feed = "parent_wait = \"0s\"".to_owned();
+    let mut keyfall = lab.keyfall("a", &Settings { feed, ..Settings::new(Disposal::Delete) });
     keyfall.start();
-    // Whatever is believed too early shows here first.
-    until("all have been tried", || keyfall.control.hits("commit.read_back") >= 7).await;
-    lab.until_state("leased", 0).await;
-    lab.until_state("pending", 0).await;
+    lab.until_state("quarantined", 3).await;
+    lab.until_state("loaded", 2).await;
     let states = lab.query("SELECT key, state, coalesce(error_code, '') FROM keyfall.objects ORDER BY key").await;
     let states: Vec<(String, String, String)> = states.iter().map(|r| (r.get(0), r.get(1), r.get(2))).collect();
     let expected = [

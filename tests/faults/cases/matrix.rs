@@ -14,11 +14,13 @@ use crate::checker;
 use crate::control::{Armed, Strike};
 use crate::keyfall::{DEADLINE, Keyfall};
 use crate::lab::{Disposal, Lab, Settings, key};
-use crate::oracle::Body;
+use crate::oracle::{Body, Fate};
 
 use super::crash::{STREAMED, put_bad};
 use super::frozen::WORKER_STEPS;
 use super::queue::{redelivers, tell};
+use super::repair;
+use super::rows;
 
 /// The latest hit that is struck.
 const LATEST: u64 = 3;
@@ -34,6 +36,12 @@ enum Provoked {
     Objects,
     /// Objects, and newer versions of them over the older ones.
     Versions,
+    /// Objects, each with rows that the server refuses.
+    Refusals,
+    /// Objects whose rows take the place of others.
+    Upserts,
+    /// Objects that are a whole table each.
+    Tables,
     /// Objects, and messages that tell of them.
     Messages,
     /// A load that lasts for several renewals.
@@ -48,6 +56,9 @@ fn provoked(point: Point) -> Provoked {
     match point {
         Point::LeaseRenewed => Provoked::LongLoad,
         Point::ReplaceDeleted | Point::ReplaceSuperseded => Provoked::Versions,
+        Point::StageFilled | Point::IsolateWindow | Point::IsolateRefused => Provoked::Refusals,
+        Point::StageMerged => Provoked::Upserts,
+        Point::ReplaceEmptied => Provoked::Tables,
         Point::NotifyReceived | Point::NotifyRecorded | Point::NotifyAcknowledged => Provoked::Messages,
         Point::ShutdownBegun => Provoked::Sigterm { grace: "20s" },
         Point::ShutdownReleased => Provoked::Sigterm { grace: "0s" },
@@ -60,13 +71,22 @@ fn provoked(point: Point) -> Provoked {
 /// Steps that one life passes once: its start, its first sweep, its end.
 fn is_once(point: Point) -> bool {
     let in_one_life = [Point::MigrateLocked, Point::MigrateApplied, Point::DiscoverSwept];
-    let comes_again = [Provoked::Objects, Provoked::Versions, Provoked::Messages, Provoked::LongLoad];
+    let comes_again = [
+        Provoked::Objects,
+        Provoked::Versions,
+        Provoked::Messages,
+        Provoked::LongLoad,
+        Provoked::Refusals,
+        Provoked::Upserts,
+        Provoked::Tables,
+    ];
     in_one_life.contains(&point) || !comes_again.contains(&provoked(point))
 }
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for point in Point::ALL.iter().copied() {
+    // A repair is a command of its own: its steps are struck by their own cases.
+    for point in Point::ALL.iter().copied().filter(|point| !point.name().starts_with(repair::STEPS)) {
         for disposal in disposals(point) {
             cases.push(case(point, "kill", Strike::Kill, Some(disposal)));
         }
@@ -121,9 +141,7 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
     let mut lab = Lab::start(&trial).await;
     lab.may_panic = matches!(strike, Strike::Panic);
     lab.may_miss_counts = matches!(strike, Strike::Panic | Strike::Hang);
-    lab.put(0..6, 5);
-    lab.put(6..7, STREAMED);
-    put_bad(&mut lab, 7);
+    put_first(&mut lab, provoked).await;
     let mut keyfall = lab.keyfall("a", &settings(provoked, disposal, &strike));
     let nth = if is_once(point) { 1 } else { 1 + random.u64(..LATEST) };
     let armed = keyfall.control.arm(point.name(), nth, strike.clone());
@@ -136,6 +154,28 @@ async fn struck(trial: Trial, point: Point, strike: Strike, disposal: Option<Dis
     provoke(&mut lab, &mut keyfall, provoked, &armed).await;
     settle(&lab, &mut keyfall, &strike).await;
     lab.verify(&mut [&mut keyfall]).await
+}
+
+/// What lies there before the program starts, and what the table needs for it.
+async fn put_first(lab: &mut Lab, provoked: Provoked) {
+    match provoked {
+        Provoked::Refusals => {
+            lab.execute(rows::REFUSE).await;
+            for number in 0..4 {
+                rows::put_refused(lab, number, 1500);
+            }
+            return;
+        }
+        Provoked::Tables => {
+            lab.put(0..1, 5);
+            return;
+        }
+        Provoked::Upserts => lab.execute(rows::KEY).await,
+        _ => {}
+    }
+    lab.put(0..6, 5);
+    lab.put(6..7, STREAMED);
+    put_bad(lab, 7);
 }
 
 fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings {
@@ -151,6 +191,12 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
     if provoked == Provoked::Versions {
         "on_change = \"replace\"".clone_into(&mut settings.feed);
     }
+    match provoked {
+        Provoked::Refusals => "rejects.max_rows = 5".clone_into(&mut settings.feed),
+        Provoked::Upserts => rows::UPSERT.clone_into(&mut settings.feed),
+        Provoked::Tables => "mode = \"replace\"".clone_into(&mut settings.feed),
+        _ => {}
+    }
     if let Provoked::Sigterm { grace } = provoked {
         settings.more = format!("[lifecycle]\ngrace = \"{grace}\"");
     }
@@ -160,7 +206,9 @@ fn settings(provoked: Provoked, disposal: Disposal, strike: &Strike) -> Settings
 /// Brings the program to the step, and waits until it was struck there.
 async fn provoke(lab: &mut Lab, keyfall: &mut Keyfall, provoked: Provoked, armed: &Armed) {
     match provoked {
-        Provoked::Objects | Provoked::Messages => by_waves(lab, keyfall, armed).await,
+        Provoked::Objects | Provoked::Messages | Provoked::Upserts => by_waves(lab, keyfall, armed).await,
+        Provoked::Refusals => until_struck(keyfall, armed).await,
+        Provoked::Tables => by_tables(lab, keyfall, armed).await,
         Provoked::Versions => by_versions(lab, keyfall, armed).await,
         Provoked::LongLoad => {
             let rule = FaultRule::on(Operation::GetObject, Action::DripPerSecond(250_000)).key(key(6)).times(1);
@@ -218,6 +266,23 @@ async fn by_waves(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
         next += 3;
     }
     panic!("I10 no run reaches this step: {}", keyfall.log());
+}
+
+/// A newer table after the other, as often as it takes: of the older ones nothing is left.
+async fn by_tables(lab: &mut Lab, keyfall: &Keyfall, armed: &Armed) {
+    for number in 1..=WAVES {
+        let begun = Instant::now();
+        while armed.hits() == 0 && checker::open(lab).await.is_some() {
+            assert!(begun.elapsed() < DEADLINE, "neither struck nor quiet: {}", keyfall.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if armed.hits() > 0 {
+            return;
+        }
+        lab.oracle.expect(&key(number - 1), Fate::Replaced);
+        lab.put(number..number + 1, 5);
+    }
+    until_struck(keyfall, armed).await;
 }
 
 /// Newer versions of three small objects and the large one, as often as it takes.

@@ -67,5 +67,6 @@ makers! {
 pub(super) const GIANTS: &[Named] = &[
     ("endless_line_gz", Maker::Body(|| gigabyte(&gzip(&line())))),
     ("endless_quoted_gz", Maker::Body(quoted)),
+    ("endless_text_gz", Maker::Body(|| [gzip(b"{\"a\":\""), gigabyte(&gzip(&line()))].concat())),
     ("endless_line_zst", Maker::Body(|| gigabyte(&zstd(&line())))),
 ];

@@ -18,6 +18,12 @@ fn each(cells: &[&str]) -> String {
     "id,culprit\n".to_owned() + &rows.collect::<String>()
 }
 
+/// A line of JSON for each value.
+fn lines(values: &[&str]) -> String {
+    let lines = (1..).zip(values).map(|(id, value)| format!("{{\"id\":{id},\"culprit\":{value}}}"));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
 makers! {
     booleans => each(&["yes", "on", "1", "t", "TRUE", "y", "no", "off", "0", "f", "FALSE", "n"]),
     integers => each(&["+42", "-0", "007", "2147483647", "-2147483648"]),
@@ -65,6 +71,10 @@ makers! {
     range_backwards => third("[5,1]"),
     macaddr_of_letters => third("08:00:zz"),
     regclass_unknown => third("no_such_relation"),
+    json_scalars => lines(&["12", "\"12\"", "true", "[1]", "{\"a\":1}", "null", "1.0", "1e3", "\"S3CRET\""]),
+    json_arrays => lines(&["[1,null]", "[[1],[2]]", "[]", "[\"1\"]", "[{}]", "{}", "1", "\"{1}\"", "[[1],[2,3]]"]),
+    json_times => lines(&["1700000000", "1700000000.123456", "1.7e9", "\"1700000000\"", "\"2023-11-14T22:13:20Z\"", "true"]),
+    json_nanos => lines(&["1700000000123456789", "1700000000123456000.5", "-1"]),
     int_trouble => each(&["9223372036854775808", "1e3", " 42 ", "٤٢", "8.0", "", "42", "0x1F", "1_000", "S3CRET"]),
     float_trouble => each(&["NaN", "Infinity", "-0", "1e400", "1e-400", "1.5", "1,5", "S3CRET"]),
     numeric_trouble => each(&["NaN", "-Infinity", "-0", "1e400", "1e200000", "1.5.0", "-", "S3CRET"]),

@@ -213,6 +213,34 @@ fn many_keys_are_compared_as_few_are() {
 }
 
 #[test]
+fn what_the_record_before_had_does_not_matter() {
+    let first = r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1}]}"#;
+    for (line, values) in [
+        (r#"{"x":1,"a":1,"a":2}"#, None),
+        (r#"{"x":{"a":1,"a":1}}"#, None),
+        (r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1,"f":2}]}"#, None),
+        (r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1}],"x":3}"#, None),
+        (r#"{"x":{"a":1},"a":{"b":2},"e":[{"f":1},{"f":1}]}"#, Some(number("2"))),
+        (r#"{"x":{"a":1},"a":[{"b":2}]}"#, Some(Absent)),
+        (r#"{"x":{"a":{"b":2}}}"#, Some(Absent)),
+        (r#"{"x":[{"a":1}],"a":{"b":3}}"#, Some(number("3"))),
+        (r#"{"a":{"b":4},"x":{"a":1}}"#, Some(number("4"))),
+        (r#"{"\u0061":{"b":5}}"#, Some(number("5"))),
+        ("{}", Some(Absent)),
+    ] {
+        // Twice, so that it also follows itself.
+        let (reads, ended) = whole(&lines(), format!("{first}\n{line}\n{line}\n{first}"));
+        ended.unwrap();
+        for read in &reads[1..3] {
+            let found = read.values.as_ref().map(|values| values[1].clone());
+            assert_eq!(found.as_ref().ok(), values.as_ref(), "{line}: {found:?}");
+            assert!(found.is_ok() || found.is_err_and(|(code, _)| *code == "E-JSON-DUPLICATE"), "{line}");
+        }
+        assert_eq!(reads[3].values, reads[0].values, "{line}");
+    }
+}
+
+#[test]
 fn depth_and_number_of_keys_are_capped_to_the_level_and_the_key() {
     let caps = |max_depth, max_fields| {
         let mut feed = lines();

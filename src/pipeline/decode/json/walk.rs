@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::fault::Fault;
 use super::input::{Span, blanks};
 use super::paths::{Node, Paths, ROOT};
+use super::tape::{Tape, Turn};
 use crate::config::feed::{DuplicateKeys, Limits};
 
 /// The parser itself goes no deeper.
@@ -78,6 +79,8 @@ pub(super) struct Found {
     pub(super) decoded: Vec<u8>,
     /// Fields of the record itself that no path leads to or through.
     pub(super) members: Vec<Member>,
+    /// The keys of the record before.
+    tape: Tape,
 }
 
 /// Walks over a value that may be anything; notes nothing.
@@ -92,6 +95,7 @@ pub(super) fn record(text: &str, paths: &Paths, rules: Rules, found: &mut Found)
     found.cells.resize(paths.cells(), Cell::Absent);
     found.decoded.clear();
     found.members.clear();
+    found.tape.rewind();
     Walk::new(text, paths, rules, found).run(Some(ROOT))?;
     if text.starts_with('{') { Ok(()) } else { Err(Fault::NoObject) }
 }
@@ -296,7 +300,21 @@ impl<'de> Visitor<'de> for Object<'_, 'de, '_> {
             walk.pass(b',');
             let key = walk.meaning(raw.get())?;
             let span = walk.span(raw.get().len());
-            let child = node.and_then(|node| walk.paths.child(node, &key));
+            keys.count += 1;
+            let turn = Turn { depth: walk.depth, nth: keys.count, node };
+            let child = if let Some(known) = walk.found.tape.follow(raw.get(), turn) {
+                // As in the record before, so it is none of the keys in front of it.
+                walk.keys.push(key);
+                known.child
+            } else {
+                let child = node.and_then(|node| walk.paths.child(node, &key));
+                keys.add(walk, key)?;
+                walk.found.tape.note(raw.get(), turn, child);
+                child
+            };
+            if keys.count > walk.rules.max_fields {
+                return Err(walk.give_up(Fault::Fields(walk.rules.max_fields)));
+            }
             if let (Some(child), true) = (child, walk.rules.last_counts()) {
                 // What an earlier one of this name left behind.
                 walk.paths.each_below(child, &mut |cell| {
@@ -305,7 +323,6 @@ impl<'de> Visitor<'de> for Object<'_, 'de, '_> {
                     }
                 });
             }
-            keys.add(walk, key)?;
             walk.pass(b':');
             let value = map.next_value_seed(AnyValue { walk: &mut *walk, node: child })?;
             if child.is_none() && walk.depth == 1 && node.is_some() {
@@ -353,28 +370,21 @@ struct Keys<'de> {
 }
 
 impl<'de> Keys<'de> {
-    /// Adds one; it must be new, and not one too many.
+    /// Adds one, which must be new.
     fn add<E: serde::de::Error>(&mut self, walk: &mut Walk<'de, '_>, key: Cow<'de, str>) -> Result<(), E> {
-        self.count += 1;
-        if self.count > walk.rules.max_fields {
-            return Err(walk.give_up(Fault::Fields(walk.rules.max_fields)));
-        }
         if walk.rules.last_counts() {
             return Ok(());
         }
-        let few = walk.keys.get(self.first..).unwrap_or_default();
-        if few.len() < FEW {
-            if few.contains(&key) {
-                return Err(walk.give_up(Fault::Duplicate(key.into_owned())));
-            }
-            walk.keys.push(key);
-            return Ok(());
-        }
-        let many = self.many.get_or_insert_with(|| few.iter().cloned().collect());
-        if many.contains(&key) {
+        let all = walk.keys.get(self.first..).unwrap_or_default();
+        let is_new = if all.len() < FEW {
+            !all.contains(&key)
+        } else {
+            self.many.get_or_insert_with(|| all.iter().cloned().collect()).insert(key.clone())
+        };
+        if !is_new {
             return Err(walk.give_up(Fault::Duplicate(key.into_owned())));
         }
-        many.insert(key);
+        walk.keys.push(key);
         Ok(())
     }
 }

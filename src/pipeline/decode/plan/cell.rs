@@ -23,6 +23,8 @@ const KEPT: usize = 16 * 1024;
 pub(super) enum Origin {
     /// A field of the record.
     Slot(usize),
+    /// The first of several fields that the record has.
+    First(Vec<usize>),
     /// The same in every record of the object: a constant, or something known of the object.
     Fixed(Option<Vec<u8>>),
     /// The record's number.
@@ -104,6 +106,11 @@ impl<'a> Cell<'a> {
         let of_record = |number: u64| number.to_string();
         match &self.origin {
             Origin::Slot(slot) => self.settle(reader.value(*slot), self.taking, (form, out)),
+            Origin::First(slots) => {
+                let values = slots.iter().map(|slot| reader.value(*slot));
+                let there = values.into_iter().find(|value| !matches!(value, Value::Absent));
+                self.settle(there.unwrap_or(Value::Absent), self.taking, (form, out))
+            }
             Origin::Fixed(Some(text)) => self.settle(Value::Text(text), texts, (form, out)),
             Origin::Fixed(None) => self.settle(Value::Null, texts, (form, out)),
             Origin::Number => self.settle(Value::Text(of_record(reader.number()).as_bytes()), texts, (form, out)),

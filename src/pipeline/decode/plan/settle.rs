@@ -137,10 +137,19 @@ impl<'a> Scope<'_, 'a> {
             Source::Meta(meta) => return Ok(Origin::Fixed(known_of_object(self.decoding, meta))),
             Source::Field(paths) => paths,
         };
+        // Where each record has its own fields, each says which of them it has.
+        let every = matches!(self.schema, Schema::Open);
+        let mut slots = Vec::new();
         for path in paths {
-            if let Some(slot) = self.claim(reader, path)? {
-                return Ok(Origin::Slot(slot));
+            slots.extend(self.claim(reader, path)?);
+            if !every && !slots.is_empty() {
+                break;
             }
+        }
+        match slots.as_slice() {
+            [] => {}
+            [slot] => return Ok(Origin::Slot(*slot)),
+            _ => return Ok(Origin::First(slots)),
         }
         if map.rules.default.is_some() {
             // Its default is what every record gets.

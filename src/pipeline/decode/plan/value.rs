@@ -121,7 +121,11 @@ impl Taking {
             return Ok(());
         }
         let coerced = Self { coerce: true, ..self };
-        let hint = if coerced.way(value, family) == Way::Refused { "" } else { " unless json.coerce = true" };
+        let hint = match (value, family) {
+            (Value::Number(_), Family::Time) => " unless time_format says how it is written",
+            _ if coerced.way(value, family) != Way::Refused => " unless json.coerce = true",
+            _ => "",
+        };
         let found = match value {
             Value::Absent | Value::Null => "nothing",
             Value::Text(_) => "a text",

@@ -102,6 +102,14 @@ fn the_first_alias_that_is_there_counts_and_a_field_that_is_not_there_needs_a_de
 }
 
 #[test]
+fn each_record_of_an_open_format_says_which_alias_it_has() {
+    let mut feed = json_feed();
+    feed.routes[0].mapping.columns = vec![map("a", Source::Field(["x", "y"].map(FieldPath::new).to_vec()))];
+    let records = [r#"{"x": "1"}"#, r#"{"y": "2"}"#, r#"{"y": "4", "x": "3"}"#, r#"{"x": null, "y": "5"}"#, "{}"];
+    assert_eq!(load::<false>(&feed, ab(), json(&records)).unwrap().texts(0), ["1", "2", "3", "∅", "∅"]);
+}
+
+#[test]
 fn names_are_compared_loosely_by_option_and_never_guessed() {
     let mut feed = csv_feed();
     feed.routes[0].mapping.names = NameMatch::Normalized;
