@@ -164,7 +164,9 @@ pub fn target(data: &[u8]) {
         compare(read, &feed);
     }
     if let Ok(bytes) = ended {
-        assert_eq!(bytes, text.len() as u64);
+        // A byte order mark and nothing else is an empty object.
+        let expected = if text == b"\xef\xbb\xbf" { 0 } else { text.len() as u64 };
+        assert_eq!(bytes, expected);
         compare_all(&reads, &feed, text);
     }
 }
