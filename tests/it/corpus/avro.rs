@@ -117,11 +117,7 @@ fn bomb() -> Vec<u8> {
     let zeros = vec![0; 1 << 20];
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
     for _ in 0..64 {
-<<<<<<< HEAD
-        encoder.write_all(&vec![0; 1 << 20]).expect("memory takes it");
-=======
         encoder.write_all(&zeros).expect("memory takes it");
->>>>>>> a42a992c481cb79b1f50c5a3c672f4422babebcd
     }
     [coded(CELLS, "deflate"), block(1, &encoder.finish().expect("memory takes it"))].concat()
 }
