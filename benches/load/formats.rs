@@ -47,11 +47,16 @@ const COLUMNS: [(&str, Kind); 16] = [
 /// Rows of one row group, which is what a reader holds at once.
 const GROUP: usize = 100_000;
 
-/// Each row's cells; lineitem has no quotes and no delimiters in its texts.
+/// Each row's cells; only the last one, the comment, may stand in quotes.
 fn rows(csv: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Vec<String>>>> {
     let lines = BufReader::with_capacity(1 << 20, File::open(csv)?).lines();
     Ok(lines.map(|line| {
-        let cells: Vec<String> = line?.split(',').map(str::to_owned).collect();
+        let mut cells: Vec<String> = line?.splitn(COLUMNS.len(), ',').map(str::to_owned).collect();
+        if let Some(comment) = cells.last_mut()
+            && let Some(quoted) = comment.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
+        {
+            *comment = quoted.replace("\"\"", "\"");
+        }
         ensure!(cells.len() == COLUMNS.len(), "a line of {} cells", cells.len());
         Ok(cells)
     }))

@@ -128,9 +128,19 @@ impl<'a> Scope<'_, 'a> {
         Ok(cells)
     }
 
+    /// A field by its place. Where fields have names it is claimed by its own, so that it counts as known.
+    fn at_position<R: RecordReader>(&self, position: usize, reader: &mut R) -> Result<Origin, DecodeError> {
+        let slot = position.saturating_sub(1);
+        let Schema::Named(fields) = self.schema else { return Ok(Origin::Slot(slot)) };
+        let claimed = fields.get(slot).and_then(|field| reader.claim(&field.name, std::slice::from_ref(&field.name)));
+        claimed.map(Origin::Slot).ok_or_else(|| {
+            self.misfit(format!("the mapping takes field {position}; there are {}", counted(fields.len())))
+        })
+    }
+
     fn origin<R: RecordReader>(&self, map: &ColumnMap, reader: &mut R) -> Result<Origin, DecodeError> {
         let paths = match &map.source {
-            Source::Position(position) => return Ok(Origin::Slot(position.saturating_sub(1))),
+            Source::Position(position) => return self.at_position(*position, reader),
             Source::Constant(text) => return Ok(Origin::Fixed(Some(text.clone().into_bytes()))),
             Source::Meta(Meta::RecordNumber) => return Ok(Origin::Number),
             Source::Meta(Meta::RecordLine) => return Ok(Origin::Line),
