@@ -13,7 +13,7 @@ const WAITING_FOR_THE_LOCK: &str = "SELECT count(*) FROM pg_locks l JOIN pg_stat
      WHERE l.locktype = 'advisory' AND NOT l.granted AND a.datname = current_database()";
 
 /// Migrations of this program, and so the version it knows.
-const MIGRATIONS: i64 = 2;
+const MIGRATIONS: i64 = 3;
 
 /// Everything the ledger knows, as one number.
 const FINGERPRINT: &str = "SELECT coalesce(sum(hashtextextended(t, 0) % 1000000007), 0)::bigint FROM
